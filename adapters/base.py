@@ -1,0 +1,203 @@
+"""The values that cross the border between the pipeline and a dialect, and the adapter protocol.
+
+An adapter is stateless and pure: four synchronous functions over the values below. It never
+touches the network, never sees a principal or a ledger, and never changes an `Ask`: the same
+`Ask` is handed to each attempt, whatever its target.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from pydantic import SecretStr
+
+JsonObject = Mapping[str, Any]
+Headers = tuple[tuple[str, str], ...]
+
+
+class Endpoint(StrEnum):
+    """What is asked for; the value is its path below an OpenAI-shaped base URL."""
+
+    CHAT = "/chat/completions"
+    COMPLETIONS = "/completions"
+    EMBEDDINGS = "/embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One client's request: the bytes as they came beside what they mean.
+
+    `defaults` are a task's parameters that the request leaves out; `drop` names the top-level
+    fields that are Turnout's own and stay here.
+    """
+
+    endpoint: Endpoint
+    raw: bytes
+    body: JsonObject
+    stream: bool = False
+    wants_usage: bool = False
+    defaults: JsonObject = field(default_factory=dict)
+    drop: frozenset[str] = frozenset()
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that an upstream may take, from FAULTS' policy."""
+
+    connect: float = 3.0
+    first_token: float = 60.0
+    response: float = 300.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place an ask can be sent to: a model of a provider, through one of its keys."""
+
+    provider: str
+    model: str
+    dialect: str
+    base_url: str
+    api_key: SecretStr | None = None
+    credential: int = 0
+    headers: Headers = ()
+    timeouts: Timeouts = Timeouts()
+    weight: float = 1.0
+    takes_stream_options: bool = True
+
+    @property
+    def id(self) -> str:
+        """`provider/model#credential`: what the ledger, latencies and breakers know it by."""
+        return f"{self.provider}/{self.model}#{self.credential}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as it goes upstream; always a POST."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens by class.
+
+    `prompt` counts all input, `cached` and `cache_write` are parts of it; `completion` counts
+    all billed output, `reasoning` is the part of it that was thought and not said.
+    """
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer in OpenAI's shape. `usage` is None when the upstream gave none."""
+
+    body: bytes
+    usage: Usage | None
+    text_bytes: int = 0
+
+
+class Retry(StrEnum):
+    """Where an attempt that failed may be made again."""
+
+    NEVER = "never"
+    SAME_TARGET = "same_target"
+    NEXT_TARGET = "next_target"
+
+
+class FailureKind(StrEnum):
+    """Why an attempt failed; the ledger's `error_code` of an attempt."""
+
+    INVALID_REQUEST = "invalid_request"
+    CONTEXT_LENGTH = "context_length_exceeded"
+    CONTENT_POLICY = "content_policy_violation"
+    NOT_FOUND = "model_not_found"
+    AUTH = "upstream_auth_failed"
+    RATE_LIMIT = "rate_limit_exceeded"
+    QUOTA = "insufficient_quota"
+    OVERLOADED = "upstream_overloaded"
+    SERVER = "upstream_error"
+    UNREACHABLE = "upstream_unreachable"
+    TIMEOUT = "upstream_timeout"
+    INVALID_REPLY = "invalid_upstream_response"
+    INTERRUPTED = "stream_interrupted"
+    IDLE = "stream_idle_timeout"
+    EVENT_TOO_LARGE = "event_too_large"
+    STREAM_OPTIONS = "stream_options_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong in one attempt. `status` is the upstream's, None when it never answered.
+
+    `type`, `code` and `param` are the upstream's own words, kept for errors that are the
+    client's to mend. `retry_after` is in seconds.
+    """
+
+    kind: FailureKind
+    message: str
+    retry: Retry
+    status: int | None = None
+    retry_after: float | None = None
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+class UpstreamFailure(Exception):
+    """Raised where an answer turns out to be none: unreadable, cut short, too large."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+CostOf = Callable[[Usage], float | None]
+"""What a usage costs in USD at the target in hand; None when there is no price."""
+
+
+class StreamTranslator(Protocol):
+    """Turns an upstream's stream into OpenAI's, whatever way its bytes are split.
+
+    `feed` gives the client bytes that the upstream's bytes complete. When `failure` is set the
+    upstream has reported an error inside the stream: nothing after it counts. `done` says that
+    the stream is whole and its end already given out. `finish` is called at the upstream's end
+    of file: it gives what is still owed, or raises `UpstreamFailure` for a stream cut short.
+    """
+
+    usage: Usage | None
+    contents: int  # events so far that carry content: the point of no return is at the first
+    text_bytes: int  # of content given out, for an estimate when the upstream counts nothing
+    skipped: int  # malformed events
+    failure: Failure | None
+    done: bool
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+
+class Adapter(Protocol):
+    """One dialect. See the module's head for what it may not do."""
+
+    def request(self, ask: Ask, target: Target) -> Outgoing: ...
+
+    def reply(self, ask: Ask, body: bytes) -> Reply: ...
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure: ...
+
+    def stream(self, ask: Ask, cost: CostOf) -> StreamTranslator: ...

@@ -1,0 +1,111 @@
+"""FAULTS' policy: what an upstream's error means, and where the attempt may be made again.
+
+One table for all dialects; an adapter only reads its vendor's error shape into these words.
+"""
+
+import email.utils
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adapters import quirks
+from adapters.base import Failure, FailureKind, Retry
+
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+MESSAGE_LIMIT = 2000  # characters of an upstream's message that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """An upstream's error, read from its own shape."""
+
+    message: str
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+def classify(status: int, complaint: Complaint, retry_after: float | None = None) -> Failure:
+    """The failure that an answer of `status` (or an in-stream error standing for it) is."""
+    kind, retry = _judge(status, complaint)
+    return Failure(
+        kind,
+        complaint.message[:MESSAGE_LIMIT] or f"the upstream answered {status}",
+        retry,
+        status=status,
+        retry_after=retry_after,
+        type=complaint.type,
+        code=complaint.code,
+        param=complaint.param,
+    )
+
+
+def _judge(status: int, complaint: Complaint) -> tuple[FailureKind, Retry]:
+    said = " ".join(filter(None, (complaint.code, complaint.type, complaint.message)))
+    if status in (400, 413, 422):
+        return _judge_request(said)
+    if status == 403 and quirks.CONTENT_POLICY.search(complaint.code or ""):
+        return FailureKind.CONTENT_POLICY, Retry.NEVER
+    if status in (401, 403):
+        return FailureKind.AUTH, Retry.NEXT_TARGET
+    if status == 402 or (status == 429 and quirks.QUOTA.search(said)):
+        return FailureKind.QUOTA, Retry.NEXT_TARGET
+    if status == 404:
+        return FailureKind.NOT_FOUND, Retry.NEXT_TARGET
+    if status == 429:
+        return FailureKind.RATE_LIMIT, Retry.SAME_TARGET
+    if status in (503, 529):
+        return FailureKind.OVERLOADED, Retry.SAME_TARGET
+    if status in (408, 504):
+        return FailureKind.TIMEOUT, Retry.SAME_TARGET
+    if status in RETRYABLE:
+        return FailureKind.SERVER, Retry.SAME_TARGET
+    if status >= 500:
+        return FailureKind.SERVER, Retry.NEXT_TARGET
+    if status >= 400:
+        return FailureKind.INVALID_REQUEST, Retry.NEVER
+    return FailureKind.INVALID_REPLY, Retry.NEXT_TARGET  # 1xx to 3xx: redirects are not followed
+
+
+def _judge_request(said: str) -> tuple[FailureKind, Retry]:
+    if quirks.CONTEXT_LENGTH.search(said):
+        return FailureKind.CONTEXT_LENGTH, Retry.NEVER
+    if quirks.STREAM_OPTIONS.search(said):
+        return FailureKind.STREAM_OPTIONS, Retry.NEVER
+    if quirks.CONTENT_POLICY.search(said):
+        return FailureKind.CONTENT_POLICY, Retry.NEVER
+    return FailureKind.INVALID_REQUEST, Retry.NEVER
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by `retry-after-ms` or `retry-after` (seconds or an HTTP date)."""
+    millis = _number(headers.get("retry-after-ms"))
+    if millis is not None:
+        return millis / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    try:
+        at = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, at.timestamp() - time.time())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None
+
+
+def invalid_reply(message: str) -> Failure:
+    """A 200 that is no answer."""
+    return Failure(FailureKind.INVALID_REPLY, message, Retry.NEXT_TARGET)
+
+
+def interrupted(message: str = "the upstream closed the stream before it was complete") -> Failure:
+    """A stream cut short."""
+    return Failure(FailureKind.INTERRUPTED, message, Retry.SAME_TARGET)

@@ -1,0 +1,25 @@
+"""The command line: `turnout …`, or `python -m proxy …`."""
+
+import argparse
+import sys
+from importlib.metadata import version
+
+from proxy.commands import bench, check, keys, models, serve, usage
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="turnout", description="One door for every LLM call: an OpenAI-compatible gateway."
+    )
+    parser.add_argument("--version", action="version", version=f"turnout {version('turnout')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in (serve, check, keys, usage, models, bench):
+        command.add(commands)
+    args = parser.parse_args(argv)
+    result: int = args.func(args)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""The composition root: the only file that constructs things.
+
+`build_app` gives the ASGI application; what needs a running loop is made when its lifespan
+starts, and unmade in reverse when it ends.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure
+from proxy import routing
+from proxy.auth import Authenticator
+from proxy.config import Config
+from proxy.doors import openai
+from proxy.doors.admin import Admin
+from proxy.errors import MethodNotAllowed, NotFound
+from proxy.home import Home, digest_key
+from proxy.keys import KeyStore
+from proxy.ledger.pricing import Prices
+from proxy.ledger.writer import Writer
+from proxy.live import Live
+from proxy.local import LocalModels, LocalModelUnavailable
+from proxy.middleware.access_log import AccessLog
+from proxy.middleware.body_limit import BodyLimit
+from proxy.middleware.errors import Errors
+from proxy.middleware.request_id import RequestId
+from proxy.middleware.slash import TrailingSlash
+from proxy.middleware.usage import UsageRecords
+from proxy.pipeline import Pipeline, Snapshot
+from proxy.signals import Signals
+from proxy.storage.engine import open_database
+from proxy.tasks import spawn
+from proxy.types import Record
+from proxy.upstream import Upstream
+
+log = logging.getLogger("turnout")
+
+
+class Gateway:
+    """Everything that lives as long as a process serves."""
+
+    def __init__(self, load: Callable[[], Config], home: Home) -> None:
+        self._home = home
+        self.live = Live(load, self._snapshot)
+        self._config = load()
+        self.upstream = Upstream()
+        self.local = LocalModels(home.path)
+        self.pipeline = Pipeline(self.upstream, Signals(), self._ready)
+        self._keys: KeyStore | None = None
+        self._writer: Writer | None = None
+
+    @property
+    def keys(self) -> KeyStore:
+        assert self._keys is not None, "the gateway has not started"
+        return self._keys
+
+    @property
+    def writer(self) -> Writer:
+        assert self._writer is not None, "the gateway has not started"
+        return self._writer
+
+    @asynccontextmanager
+    async def running(self, _: Starlette) -> AsyncIterator[None]:
+        """The application's lifespan."""
+        async with AsyncExitStack() as stack:
+            engine = await open_database(self._config.storage.database, self._home.path)
+            stack.push_async_callback(engine.dispose)
+            await self._open_books(engine, stack)
+            self.upstream.open()
+            stack.push_async_callback(self.upstream.close)
+            stack.push_async_callback(self.local.close)
+            self.live.put(self._config)
+            self._watch_config(stack)
+            prices = self.live.current.prices
+            warming = spawn(asyncio.to_thread(prices.warm), "warm the price catalogue")
+            stack.callback(warming.cancel)
+            yield
+
+    async def _open_books(self, engine: AsyncEngine, stack: AsyncExitStack) -> None:
+        sealing = self._config.auth.encryption_key or self._home.secret("encryption_key")
+        self._keys = KeyStore(engine, digest_key(sealing))
+        self._writer = Writer(engine)
+        await self._keys.start()
+        stack.push_async_callback(self._keys.stop)
+        await self._writer.start()
+        stack.push_async_callback(self._writer.stop)
+
+    def _watch_config(self, stack: AsyncExitStack) -> None:
+        if self._config.path is not None:
+            watching = spawn(self.live.watch(self._config.path), "watch the configuration")
+            stack.callback(watching.cancel)
+
+    def _snapshot(self, config: Config) -> Snapshot:
+        prices = Prices(config.pricing.overrides)
+        auth = config.auth
+        return Snapshot(
+            config=config,
+            table=routing.build_table(config, prices.unit),
+            auth=Authenticator(
+                self.keys,
+                auth.master_key or self._home.secret("master_key"),
+                auth.service_keys,
+                auth.anonymous,
+            ),
+            prices=prices,
+        )
+
+    async def _ready(self, target: Target) -> Target:
+        """Where the embedded model listens, once it is loaded; every other target as it is."""
+        if target.dialect != "llamacpp" or target.base_url:
+            return target
+        try:
+            endpoint = await self.local.ready(target.model)
+        except LocalModelUnavailable as error:
+            failure = Failure(FailureKind.UNREACHABLE, str(error), Retry.NEXT_TARGET)
+            raise UpstreamFailure(failure) from None
+        return replace(target, base_url=endpoint.base_url, api_key=endpoint.api_key)
+
+    def submit(self, record: Record) -> None:
+        self.writer.submit(record)
+
+
+def build_app(load: Callable[[], Config], home: Home) -> Starlette:
+    """The application. `load` gives the configuration, now and at each reload.
+
+    Raises `ConfigError` when it does not load now.
+    """
+    gateway = Gateway(load, home)
+    live = gateway.live
+    admin = Admin(live, lambda: gateway.keys, lambda: gateway.writer)
+    app = Starlette(
+        routes=[*openai.routes(lambda: live.current, gateway.pipeline), *admin.routes()],
+        middleware=[
+            Middleware(RequestId),
+            Middleware(AccessLog, enabled=lambda: live.current.config.server.access_log),
+            Middleware(UsageRecords, submit=gateway.submit),
+            Middleware(Errors),
+            Middleware(BodyLimit, limit=lambda: live.current.config.server.body_limit),
+            Middleware(TrailingSlash),
+        ],
+        exception_handlers={HTTPException: _refuse},
+        lifespan=gateway.running,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals, raised as ours: the errors middleware answers them."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        message = f"{request.scope['path']} does not take {request.method}"
+        raise MethodNotAllowed(message, headers=dict(error.headers or {}))
+    raise NotFound(f"there is nothing at {request.scope['path']}")

@@ -1,0 +1,129 @@
+"""`turnout keys`: makes, lists and revokes virtual keys."""
+
+import argparse
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+
+import orjson
+
+from proxy.commands import table
+from proxy.commands.context import opened
+from proxy.config import ConfigError
+from proxy.keys import KeyRow
+from proxy.storage.engine import StorageError
+from proxy.units import parse_duration
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declares the command and its own commands."""
+    parser = commands.add_parser("keys", help="make, list and revoke virtual keys")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key; its secret is shown this once")
+    create.add_argument("--name", metavar="N", help="what it is for")
+    create.add_argument(
+        "--models", metavar="A,B", help="names and wildcards it may use (default: all)"
+    )
+    create.add_argument("--expires", metavar="DURATION", help="how long it lives, such as 90d")
+    create.set_defaults(func=run, action=_create)
+    listing = actions.add_parser("list", help="every key, without its secret")
+    listing.set_defaults(func=run, action=_list)
+    revoke = actions.add_parser("revoke", help="end a key")
+    revoke.add_argument("id", metavar="ID")
+    revoke.set_defaults(func=run, action=_revoke)
+    for action in (create, listing, revoke):
+        action.add_argument("--config", metavar="FILE")
+        action.add_argument("--json", action="store_true", help="one JSON value on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 1 when something is at fault, which stderr tells."""
+    try:
+        code: int = asyncio.run(args.action(args))
+    except (ConfigError, StorageError, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return code
+
+
+async def _create(args: argparse.Namespace) -> int:
+    models = None
+    if args.models is not None:
+        models = tuple(name.strip() for name in args.models.split(",") if name.strip())
+    expires_at = None
+    if args.expires is not None:
+        expires_at = int(1000 * (time.time() + parse_duration(args.expires)))
+    async with opened(args.config) as context:
+        new = await context.keys().create(name=args.name, models=models, expires_at=expires_at)
+    if args.json:
+        shown = {
+            "id": new.id,
+            "key": new.secret,
+            "name": new.name,
+            "models": None if new.models is None else list(new.models),
+            "created_at": new.created_at,
+            "expires_at": new.expires_at,
+        }
+        print(orjson.dumps(shown).decode())
+    else:
+        print(f"{new.id}\n{new.secret}  (shown this once)")
+    return 0
+
+
+async def _list(args: argparse.Namespace) -> int:
+    async with opened(args.config) as context:
+        rows = await context.keys().list()
+    if args.json:
+        print(orjson.dumps([_shown(row) for row in rows]).decode())
+        return 0
+    lines = [
+        (
+            row.id,
+            row.name or "",
+            "all" if row.models is None else ",".join(row.models),
+            _date(row.created_at),
+            _date(row.expires_at),
+            _state(row),
+        )
+        for row in rows
+    ]
+    print(table.render(("id", "name", "models", "created", "expires", "state"), lines, left=6))
+    return 0
+
+
+async def _revoke(args: argparse.Namespace) -> int:
+    async with opened(args.config) as context:
+        done = await context.keys().revoke(args.id)
+    if not done:
+        print(f"there is no live key {args.id!r}; turnout keys list shows them", file=sys.stderr)
+        return 1
+    print(
+        orjson.dumps({"id": args.id, "revoked": True}).decode()
+        if args.json
+        else f"{args.id} is revoked"
+    )
+    return 0
+
+
+def _shown(row: KeyRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "models": None if row.models is None else list(row.models),
+        "user_id": row.user_id,
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
+        "revoked_at": row.revoked_at,
+        "state": _state(row),
+    }
+
+
+def _state(row: KeyRow) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    return "live" if row.is_live(time.time()) else "expired"
+
+
+def _date(millis: int | None) -> str:
+    return "" if millis is None else datetime.fromtimestamp(millis / 1000, UTC).strftime("%Y-%m-%d")

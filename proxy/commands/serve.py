@@ -1,0 +1,81 @@
+"""`turnout serve`: runs the gateway."""
+
+import argparse
+import asyncio
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from proxy.config import Config, ConfigError, find
+from proxy.home import Home, digest_key
+from proxy.keys import KeyStore
+from proxy.server import Settings, set_up_logging
+from proxy.server import run as run_server
+from proxy.storage.engine import StorageError, open_database
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declares the command."""
+    parser = commands.add_parser("serve", help="run the gateway")
+    parser.add_argument("--config", metavar="FILE", help="default: ./config.yaml, else built in")
+    parser.add_argument("--host", metavar="H", help="address to listen on")
+    parser.add_argument("--port", metavar="N", type=int, help="port to listen on")
+    parser.add_argument("--workers", metavar="N", type=int, help="processes that serve")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 1 when the configuration, the database or the address is at fault."""
+    set_up_logging()
+    try:
+        path = find(args.config, os.environ, Path.cwd())
+        given = None if path is None else str(path)
+        settings = Settings(given, args.host, args.port, args.workers)
+        config = settings.load()
+        home = Home.find(os.environ)
+        first_key = asyncio.run(_first_key(config, home))
+        banner = _banner(config, home, first_key)
+        return run_server(
+            settings, config, home, lambda url: print(banner.format(url=url), flush=True)
+        )
+    except (ConfigError, StorageError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+async def _first_key(config: Config, home: Home) -> str | None:
+    """A first virtual key for a database that has none; shown once, like every key."""
+    engine = await open_database(config.storage.database, home.path)
+    try:
+        sealing = config.auth.encryption_key or home.secret("encryption_key")
+        keys = KeyStore(engine, digest_key(sealing))
+        if await keys.list():
+            return None
+        return (await keys.create(name="first key")).secret
+    finally:
+        await engine.dispose()
+
+
+def _banner(config: Config, home: Home, first_key: str | None) -> str:
+    """What is printed when the server is up; `{url}` stands for the base URL."""
+    source = str(config.path or "built in").replace("{", "{{").replace("}", "}}")
+    lines = [f"Turnout {version('turnout')}, configuration {source} (version {config.version})"]
+    lines += ["  " + note.replace("{", "{{").replace("}", "}}") for note in config.notes]
+    if config.auth.master_key is None:
+        home.secret("master_key")
+        lines.append(f"  master key: in {home.path / 'master_key'}")
+    lines.append("")
+    if first_key is None:
+        lines += [
+            "  base URL: {url}",
+            "  API key:  one you have; turnout keys create makes another",
+        ]
+        return "\n".join(lines)
+    lines += [
+        "  base URL: {url}",
+        f"  API key:  {first_key}  (shown this once)",
+        "",
+        f"export OPENAI_BASE_URL={{url}} OPENAI_API_KEY={first_key}",
+    ]
+    return "\n".join(lines)

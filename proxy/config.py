@@ -1,0 +1,344 @@
+"""The configuration: a YAML file -> frozen values, with every fault under its path and line."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+
+from proxy import yamlsource
+from proxy.config_types import (
+    AuthSection,
+    BreakerSection,
+    CacheSection,
+    LedgerSection,
+    LimitsSection,
+    PricingSection,
+    Provider,
+    RetrySection,
+    Route,
+    RouteTarget,
+    Section,
+    ServerSection,
+    StorageSection,
+    Task,
+)
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Problem",
+    "Provider",
+    "Route",
+    "RouteTarget",
+    "Task",
+    "find",
+    "load",
+]
+
+BUILT_IN = Path(__file__).with_name("default.yaml")
+THROW_AWAY = frozenset(
+    {"dev-gateway-key", "changeme", "change-me", "secret", "master", "password", "test", "default"}
+)
+"""Secrets that everybody knows: for a laptop only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of a configuration. `path` is dotted, `line` counts from 1."""
+
+    path: str
+    line: int | None
+    message: str
+
+
+class ConfigError(Exception):
+    """A configuration that does not load; every fault is listed."""
+
+    def __init__(self, name: str, problems: list[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (p.line or 0, p.path)))
+        super().__init__("\n".join(self._line(name, problem) for problem in self.problems))
+
+    @staticmethod
+    def _line(name: str, problem: Problem) -> str:
+        where = f"{name}:{problem.line}" if problem.line else name
+        return (
+            f"{where}: {problem.path}: {problem.message}"
+            if problem.path
+            else f"{where}: {problem.message}"
+        )
+
+
+class Config(Section):
+    """One valid configuration. `notes` say what is off and what is unwise."""
+
+    server: ServerSection = ServerSection()
+    storage: StorageSection = StorageSection()
+    auth: AuthSection = AuthSection()
+    providers: dict[str, Provider] = Field(default={})
+    models: dict[str, Route] = Field(default={})
+    tasks: dict[str, Task] = Field(default={})
+    cache: CacheSection = CacheSection()
+    limits: LimitsSection = LimitsSection()
+    retry: RetrySection = RetrySection()
+    breaker: BreakerSection = BreakerSection()
+    pricing: PricingSection = PricingSection()
+    ledger: LedgerSection = LedgerSection()
+
+    _version: str = ""
+    _path: Path | None = None
+    _notes: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Twelve hex digits of the file's SHA-256."""
+        return self._version
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None for the built-in configuration."""
+        return self._path
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._notes
+
+    def with_server(
+        self, host: str | None = None, port: int | None = None, workers: int | None = None
+    ) -> "Config":
+        """A copy with the command line's choices. Raises `ConfigError`."""
+        chosen = {"host": host, "port": port, "workers": workers}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        try:
+            server = ServerSection.model_validate(self.server.model_dump() | given)
+        except ValidationError as error:
+            problems = [Problem(f"--{e['loc'][0]}", None, _words(e)) for e in error.errors()]
+            raise ConfigError("command line", problems) from None
+        changed = self.model_copy(update={"server": server})
+        problems = list(_unsafe(changed, yamlsource.Source()))
+        if problems:
+            raise ConfigError("command line", problems)
+        return changed
+
+
+def find(given: str | None, environ: Mapping[str, str], folder: Path) -> Path | None:
+    """The file to load: `--config`, `$TURNOUT_CONFIG`, `./config.yaml`; None for the built-in."""
+    named = given or environ.get("TURNOUT_CONFIG")
+    if named:
+        return (folder / named).resolve()
+    here = folder / "config.yaml"
+    return here.resolve() if here.is_file() else None
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration of a file, or the built-in one. Raises `ConfigError`, `OSError`."""
+    file = path or BUILT_IN
+    raw = file.read_bytes()
+    beside = {} if path is None else dotenv_values(path.with_name(".env"), interpolate=False)
+    known = {name: value for name, value in beside.items() if value is not None} | dict(environ)
+    source = yamlsource.read(raw.decode(errors="replace"), known)
+    problems = [Problem(_dotted(f.path), f.line, f.message) for f in source.faults]
+    config = None
+    if source.data is not None and not isinstance(source.data, dict):
+        problems.append(Problem("", 1, "the configuration must be a mapping"))
+    elif not any(fault.path == () for fault in source.faults):
+        config, more = _validated(source, path is None)
+        problems += more
+    if problems or config is None:
+        raise ConfigError(file.name, problems)
+    config._version = ("" if path else "default-") + hashlib.sha256(raw).hexdigest()[:12]
+    config._path = path
+    return config
+
+
+def _validated(source: yamlsource.Source, built_in: bool) -> tuple[Config | None, list[Problem]]:
+    data = dict(source.data or {})
+    shipped = {} if built_in else _shipped()
+    if data.get("providers") is None:
+        data["providers"] = shipped.get("providers", {})
+    data = {name: value for name, value in data.items() if value is not None}
+    if isinstance(data.get("tasks", {}), dict):
+        data["tasks"] = shipped.get("tasks", {}) | data.get("tasks", {})
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        return None, [_problem(e, source) for e in error.errors()]
+    config = _switched_off(config, source)
+    problems = [*_routes_problems(config, source), *_unsafe(config, source)]
+    config._notes = tuple(_notes(config))
+    return config, problems
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    """The sections of the built-in configuration as plain data, nothing filled in."""
+    source = yamlsource.read(BUILT_IN.read_text(), {})
+    for path, name in source.unset.items():
+        if path[0] == "providers":
+            source.data["providers"][path[1]]["off"] = f"{name} is not set"
+    data: dict[str, Any] = source.data
+    return data
+
+
+def _switched_off(config: Config, source: yamlsource.Source) -> Config:
+    """Providers whose key is an unset variable are off, and say so."""
+    providers = {}
+    for name, provider in config.providers.items():
+        missing = [
+            variable
+            for path, variable in source.unset.items()
+            if path[:2] == ("providers", name) and path[2] in ("api_key", "api_keys")
+        ]
+        if missing and not provider.keys:
+            provider = provider.model_copy(update={"off": f"{' and '.join(missing)} is not set"})
+        providers[name] = provider
+    return config.model_copy(update={"providers": providers})
+
+
+def _routes_problems(config: Config, source: yamlsource.Source) -> Iterator[Problem]:
+    for section, routes in (("models", config.models), ("tasks", config.tasks)):
+        for name, route in routes.items():
+            if name.count("*") > 1:
+                yield _at(source, (section, name), "a name may have one * at most")
+            for index, entry in enumerate(route.targets):
+                message = _target_problem(config, name, entry.target)
+                if message and (section, name) in source.lines:
+                    yield _at(source, _target_path(source, section, name, index), message)
+
+
+def _target_path(source: yamlsource.Source, section: str, name: str, index: int) -> yamlsource.Path:
+    """A target's path as it was written: in full, in a list, or alone."""
+    for path in ((section, name, "targets", index), (section, name, index)):
+        if path in source.lines:
+            return path
+    return (section, name)
+
+
+def _target_problem(config: Config, name: str, target: str) -> str | None:
+    provider_name, slash, model = target.partition("/")
+    provider = config.providers.get(provider_name)
+    if provider is None:
+        if provider_name in _shipped().get("providers", {}):
+            return None  # of the shipped defaults, and not in this file: off
+        return f"there is no provider {provider_name!r}{_guess(provider_name, config.providers)}"
+    if not slash or not model:
+        return None if "*" in name else f"{target!r} names no model; write {provider_name}/MODEL"
+    if "*" in model and "*" not in name:
+        return "a target may have a * only where its name has one"
+    if provider.models and "*" not in model and model not in provider.models:
+        return f"provider {provider_name} lists no model {model!r}{_guess(model, provider.models)}"
+    return None
+
+
+def _unsafe(config: Config, source: yamlsource.Source) -> Iterator[Problem]:
+    """What may be on this machine only, where others can reach it."""
+    if _is_loopback(config.server.host):
+        return
+    if config.auth.anonymous:
+        message = f"callers without a key are for loopback only, and host is {config.server.host}"
+        yield _at(source, ("auth", "anonymous"), message)
+    for path, secret in _own_secrets(config):
+        if _is_throw_away(secret):
+            yield _at(
+                source, path, "a secret that everybody knows is for loopback only; make your own"
+            )
+
+
+def _own_secrets(config: Config) -> Iterator[tuple[yamlsource.Path, SecretStr]]:
+    auth = config.auth
+    for name in ("master_key", "encryption_key"):
+        secret = getattr(auth, name)
+        if secret is not None:
+            yield ("auth", name), secret
+    if auth.jwt.secret is not None:
+        yield ("auth", "jwt", "secret"), auth.jwt.secret
+    for index, key in enumerate(auth.service_keys):
+        yield ("auth", "service_keys", index), key
+
+
+def _is_throw_away(secret: SecretStr) -> bool:
+    return secret.get_secret_value().lower() in THROW_AWAY
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _notes(config: Config) -> Iterator[str]:
+    for name, provider in config.providers.items():
+        if provider.off:
+            yield f"provider {name} is off: {provider.off}"
+    for path, secret in _own_secrets(config):
+        if _is_throw_away(secret):
+            yield f"warning: {_dotted(path)} is a secret that everybody knows"
+    for name, route in config.models.items():
+        owners = {entry.target.partition("/")[0] for entry in route.targets}
+        if all(o not in config.providers or config.providers[o].off for o in owners):
+            yield f"model {name} is off: so is every target of it"
+
+
+def _problem(error: Any, source: yamlsource.Source) -> Problem:
+    """One of pydantic's errors in plain words, at its line."""
+    path = tuple(error["loc"])
+    if error["type"] == "extra_forbidden":
+        guess = _guess(str(path[-1]), _fields_at(path[:-1]))
+        return _at(source, path, f"unknown field{guess}")
+    if error["type"] == "missing":
+        return _at(source, path, "is missing")
+    return _at(source, path, _words(error))
+
+
+def _words(error: Any) -> str:
+    message: str = error["msg"]
+    return message.removeprefix("Value error, ")
+
+
+def _fields_at(path: yamlsource.Path) -> list[str]:
+    """The fields that are known at a path."""
+    known: Any = Config
+    for step in path:
+        known = _step(known, step)
+        if known is None:
+            return []
+    return list(known.model_fields)
+
+
+def _step(model: type[BaseModel], step: str | int) -> Any:
+    """The section below another one; tables of sections by name are passed through."""
+    field = model.model_fields.get(str(step))
+    if field is None:
+        return model
+    return next(_sections_in(field.annotation), None)
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _sections_in(inner)
+
+
+def _at(source: yamlsource.Source, path: yamlsource.Path, message: str) -> Problem:
+    return Problem(_dotted(path), source.line_of(path), message)
+
+
+def _dotted(path: yamlsource.Path) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(
+        "."
+    )
+
+
+def _guess(name: str, known: Any) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""

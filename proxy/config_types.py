@@ -1,0 +1,279 @@
+"""The sections of the configuration as frozen values. `proxy.config` reads and checks them."""
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from adapters.base import Timeouts
+from proxy.units import Bytes, Seconds, Share
+
+DIALECTS = ("openai", "anthropic", "gemini", "ollama", "bedrock", "llamacpp")
+DEFAULT_URLS = {
+    "anthropic": "https://api.anthropic.com/v1",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta",
+    "ollama": "http://127.0.0.1:11434",
+}
+STRATEGIES = ("ordered", "weighted", "round_robin", "latency", "cheapest")
+_SAME_STRATEGY = {
+    "round-robin": "round_robin",
+    "least-latency": "latency",
+    "least_latency": "latency",
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Section(BaseModel):
+    """Frozen; a field that is not known is an error; secrets don't show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be a URL without user, password, query or fragment")
+    return value.rstrip("/")
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.strip():
+        raise ValueError("must not be empty")
+    if _CONTROL.search(text) or not text.isascii():
+        raise ValueError("must be plain ASCII without control characters")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ServerSection(Section):
+    """Where and how Turnout listens."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    body_limit: Bytes = 20 * 2**20
+    drain: Seconds = 30.0
+    send_timeout: Annotated[Seconds, Field(gt=0)] = 30.0
+    access_log: bool = False
+
+
+class StorageSection(Section):
+    """Where the books and the shared state are kept."""
+
+    database: str = "sqlite:///turnout.db"
+    redis: Secret | None = None
+
+
+class JwtSection(Section):
+    """Tokens that Turnout itself gives out at login."""
+
+    secret: Secret | None = None
+    expires: Seconds = 3600.0
+
+
+class OidcSection(Section):
+    """Tokens of an identity provider."""
+
+    issuer: HttpUrl
+    audience: str
+
+
+class AuthSection(Section):
+    """The credentials that open doors."""
+
+    master_key: Secret | None = None
+    encryption_key: Secret | None = None
+    jwt: JwtSection = JwtSection()
+    oidc: OidcSection | None = None
+    service_keys: tuple[Secret, ...] = ()
+    anonymous: bool = False
+
+
+class TimeoutSection(Section):
+    """Seconds that a provider may take."""
+
+    connect: Annotated[Seconds, Field(gt=0)] = 3.0
+    first_token: Annotated[Seconds, Field(gt=0)] = 60.0
+    response: Annotated[Seconds, Field(gt=0)] = 300.0
+    idle: Annotated[Seconds, Field(gt=0)] = 60.0
+    total: Annotated[Seconds, Field(gt=0)] = 600.0
+
+
+class RetrySection(Section):
+    """How often a failed attempt is made again."""
+
+    attempts: Annotated[int, Field(ge=1, le=20)] = 4
+    budget: Share = 0.2
+    backoff: tuple[Seconds, Seconds] = (0.5, 8.0)
+
+
+class BreakerSection(Section):
+    """When a failing provider is left alone, and for how long."""
+
+    failures: Positive = 5
+    ratio: Share = 0.5
+    window: Seconds = 30.0
+    open: Seconds = 30.0
+    max_open: Seconds = 300.0
+    successes: Positive = 2
+
+
+class Provider(Section):
+    """One provider: where it is, what it speaks, and which keys open it."""
+
+    dialect: Literal["openai", "anthropic", "gemini", "ollama", "bedrock", "llamacpp"]
+    base_url: HttpUrl | None = None
+    api_key: Secret | None = None
+    api_keys: tuple[Secret, ...] = ()
+    model: str | None = None
+    priority: int = 10
+    rpm: Positive | None = None
+    tpm: Positive | None = None
+    timeout: TimeoutSection = TimeoutSection()
+    retry: RetrySection | None = None
+    breaker: BreakerSection | None = None
+    headers: dict[str, str] = {}
+    allow_private: bool = False
+    models: tuple[str, ...] = ()
+    off: str | None = Field(default=None, exclude=True, repr=False)
+
+    @field_validator("headers")
+    @classmethod
+    def _plain(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if _CONTROL.search(name + value):
+                raise ValueError(f"header {name!r} has a control character")
+        return headers
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_url(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "base_url" not in given:
+            known = DEFAULT_URLS.get(str(given.get("dialect")))
+            if known:
+                return given | {"base_url": known}
+        return given
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Provider":
+        if self.base_url is None and self.dialect != "llamacpp":
+            raise ValueError(f"a provider of dialect {self.dialect} needs a base_url")
+        if self.dialect == "llamacpp" and self.model is None and self.base_url is None:
+            raise ValueError("a provider of dialect llamacpp needs a model")
+        return self
+
+    @property
+    def keys(self) -> tuple[SecretStr, ...]:
+        """Every key, each a target of its own."""
+        return ((self.api_key,) if self.api_key else ()) + self.api_keys
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return Timeouts(**self.timeout.model_dump())
+
+
+class RouteTarget(Section):
+    """One target of a route: `provider/model`, or a provider where a wildcard names the model."""
+
+    target: str
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        return {"target": given} if isinstance(given, str) else given
+
+
+class Route(Section):
+    """Where a name leads. Written as a target, a list of targets, or in full."""
+
+    strategy: Literal["ordered", "weighted", "round_robin", "latency", "cheapest"] = "ordered"
+    targets: Annotated[tuple[RouteTarget, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"targets": [given]}
+        return {"targets": given} if isinstance(given, list) else given
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _one_spelling(cls, given: Any) -> Any:
+        return _SAME_STRATEGY.get(given, given) if isinstance(given, str) else given
+
+
+class Task(Route):
+    """A named job: its targets, the parameters that it fills in, how it is billed."""
+
+    defaults: dict[str, Any] = {}
+    usage_type: Literal["text", "image", "video"] = "text"
+
+
+class SemanticSection(Section):
+    """The cache by meaning."""
+
+    enabled: bool = False
+    max_wrong: Share = 0.01
+    embedder: str = "minilm"
+    floor: Share = 0.8
+
+
+class CacheSection(Section):
+    """Answers that are kept."""
+
+    enabled: bool = True
+    ttl: Seconds = 3600.0
+    semantic: SemanticSection = SemanticSection()
+
+
+class LimitsSection(Section):
+    """What a key may use, if it says nothing itself."""
+
+    rpm: Positive | None = None
+    tpm: Positive | None = None
+    rpd: Positive | None = None
+    tpd: Positive | None = None
+    concurrency: Positive | None = None
+    budget: Annotated[float, Field(gt=0)] | None = None
+
+
+class PriceOverride(Section):
+    """USD for a million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+    cached: Annotated[float, Field(ge=0)] | None = None
+    cache_write: Annotated[float, Field(ge=0)] | None = None
+
+
+class PricingSection(Section):
+    """Prices that the catalogue lacks or has wrong, and the currency of reports."""
+
+    currency: str = "USD"
+    rates: dict[str, Annotated[float, Field(gt=0)]] = {}
+    overrides: dict[str, PriceOverride] = {}
+
+
+class LedgerSection(Section):
+    """How the books are kept."""
+
+    log_bodies: bool = False
+    retention: Seconds = 400 * 86400.0
+    on_full: Literal["serve", "reject"] = "serve"

@@ -1,0 +1,169 @@
+"""A request's body, read once and checked as far as Turnout itself needs it.
+
+What a newer SDK sends that is not known here goes through untouched; a provider that does not
+like it will say so itself.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from adapters import jsonedit
+from adapters.base import Endpoint
+from proxy.errors import InvalidRequest
+
+GUARDED = ("model", "stream")
+"""Members that Turnout decides by: given twice, another parser might take the other one."""
+
+REFUSED = ("api_base", "api_key", "base_url")
+"""Members by which other gateways let a request choose where it is sent, and with which key."""
+
+
+async def read(receive: Receive) -> bytes:
+    """The whole body, whose size is the body-limit middleware's business.
+
+    Raises `ClientDisconnect` when the client leaves before it is complete.
+    """
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`. Raises `InvalidRequest` with code `invalid_json`."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object", code="invalid_json")
+    twice = jsonedit.repeated(raw, GUARDED)
+    if twice is not None:
+        message = f"the body has {twice!r} twice; leave one out"
+        raise InvalidRequest(message, code="invalid_json", param=twice)
+    return body
+
+
+def check(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
+    """Raises `InvalidRequest` for a member of the wrong type or range, naming it."""
+    for name in REFUSED:
+        if name in body:
+            message = f"{name!r} may not be given in a request; providers are configured in Turnout"
+            raise InvalidRequest(message, param=name, code="unknown_parameter")
+    for name, rule in _RULES[endpoint].items():
+        value = body.get(name)
+        if value is None and name not in _REQUIRED[endpoint]:
+            continue
+        fault = rule(value)
+        if fault:
+            raise InvalidRequest(f"{name!r} {fault}", param=name)
+
+
+Rule = Callable[[Any], str | None]
+"""What is wrong with a value, in words; None when nothing is."""
+
+
+def _string(value: Any) -> str | None:
+    return None if isinstance(value, str) and value else "must be a non-empty string"
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _count(value: Any) -> str | None:
+    return None if _is_integer(value) and value >= 0 else "must be an integer, 0 or more"
+
+
+def _choices(value: Any) -> str | None:
+    return None if _is_integer(value) and 1 <= value <= 128 else "must be an integer from 1 to 128"
+
+
+def _number(value: Any) -> str | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return None if known else "must be a number"
+
+
+def _object(value: Any) -> str | None:
+    return None if isinstance(value, dict) else "must be an object"
+
+
+def _list(value: Any) -> str | None:
+    return None if isinstance(value, list) else "must be a list"
+
+
+def _stop(value: Any) -> str | None:
+    known = isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+    )
+    return None if known else "must be a string or a list of strings"
+
+
+def _messages(value: Any) -> str | None:
+    if not isinstance(value, list) or not value:
+        return "must be a non-empty list of messages"
+    for index, message in enumerate(value):
+        if not isinstance(message, dict):
+            return f"must be a list of objects; entry {index} is not one"
+        if not isinstance(message.get("role"), str):
+            return f"must be messages with a role; entry {index} has none"
+    return None
+
+
+def _input(value: Any) -> str | None:
+    known = isinstance(value, str | list) and len(value) > 0
+    return None if known else "must be a non-empty string or list"
+
+
+def _prompt(value: Any) -> str | None:
+    return None if isinstance(value, str | list) else "must be a string or a list"
+
+
+_COMMON: dict[str, Rule] = {
+    "stream": _flag,
+    "n": _choices,
+    "max_tokens": _count,
+    "temperature": _number,
+    "top_p": _number,
+    "stop": _stop,
+    "seed": _number,
+    "user": lambda value: None if isinstance(value, str) else "must be a string",
+    "metadata": _object,
+    "stream_options": _object,
+}
+
+_RULES: dict[Endpoint, dict[str, Rule]] = {
+    Endpoint.CHAT: {
+        "model": _string,
+        "messages": _messages,
+        "max_completion_tokens": _count,
+        "tools": _list,
+        **_COMMON,
+    },
+    Endpoint.COMPLETIONS: {"model": _string, "prompt": _prompt, **_COMMON},
+    Endpoint.EMBEDDINGS: {
+        "model": _string,
+        "input": _input,
+        "dimensions": _count,
+        "user": _COMMON["user"],
+        "metadata": _object,
+    },
+}
+
+_REQUIRED: dict[Endpoint, tuple[str, ...]] = {
+    Endpoint.CHAT: ("model", "messages"),
+    Endpoint.COMPLETIONS: ("model", "prompt"),
+    Endpoint.EMBEDDINGS: ("model", "input"),
+}

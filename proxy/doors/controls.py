@@ -1,0 +1,97 @@
+"""What a caller asks of Turnout itself: `x-turnout-…` headers, and the body's own fields for it.
+
+OpenAI's `user` and `metadata` (keys `service_name`, `job_id`, `task`) mean the same as the
+headers; a header wins. The rest of `metadata` goes into the ledger.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from proxy.errors import InvalidRequest
+from proxy.types import Controls
+
+METADATA_LIMIT = 8192  # bytes of JSON that the ledger takes with a request
+VALUE_LIMIT = 256  # characters of a name or id
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_PREFIX = b"x-turnout-"
+
+_FROM_METADATA = {"service_name": "service", "job_id": "job", "task": "task"}
+
+
+def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Controls:
+    """The controls of a request. Raises `InvalidRequest` naming the header or field."""
+    given = {
+        name[len(_PREFIX) :].decode("latin-1"): _text(name, value)
+        for name, value in headers.items()
+        if name.startswith(_PREFIX)
+    }
+    metadata = dict(body.get("metadata") or {})
+    from_body = {
+        control: str(metadata.pop(field))[:VALUE_LIMIT]
+        for field, control in _FROM_METADATA.items()
+        if metadata.get(field) is not None
+    }
+    metadata.update(_metadata(given.get("metadata")))
+    if len(orjson.dumps(metadata)) > METADATA_LIMIT:
+        raise InvalidRequest(f"metadata may be {METADATA_LIMIT} bytes at most", param="metadata")
+    return Controls(
+        task=given.get("task") or from_body.get("task"),
+        provider=given.get("provider"),
+        fallback=_switch(given.get("fallback")),
+        timeout=_seconds(given.get("timeout")),
+        user=given.get("user") or (str(body.get("user") or "")[:VALUE_LIMIT] or None),
+        service=given.get("service") or from_body.get("service"),
+        job=given.get("job") or from_body.get("job"),
+        metadata=metadata,
+    )
+
+
+def check_forwardable(value: str, name: str) -> None:
+    """Raises `InvalidRequest` for a value with CR, LF, NUL or the like: no header may have it."""
+    if _CONTROL.search(value):
+        message = f"{name} has a control character (CR, LF, NUL …), which no header may carry"
+        raise InvalidRequest(message, param=name, code="invalid_header")
+
+
+def _text(name: bytes, value: bytes) -> str:
+    text = value.decode("utf-8", "replace")
+    check_forwardable(text, name.decode("latin-1"))
+    return text if name == b"x-turnout-metadata" else text[:VALUE_LIMIT]
+
+
+def _metadata(text: str | None) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        message = f"x-turnout-metadata is not valid JSON: {error}"
+        raise InvalidRequest(message, param="x-turnout-metadata") from None
+    if not isinstance(parsed, dict):
+        raise InvalidRequest("x-turnout-metadata must be an object", param="x-turnout-metadata")
+    return parsed
+
+
+def _switch(text: str | None) -> bool:
+    if text is None or text.lower() in ("on", "true", "1"):
+        return True
+    if text.lower() in ("off", "false", "0"):
+        return False
+    raise InvalidRequest("x-turnout-fallback is 'on' or 'off'", param="x-turnout-fallback")
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text.removesuffix("s"))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        message = "x-turnout-timeout is a number of seconds, more than 0 and at most 3600"
+        raise InvalidRequest(message, param="x-turnout-timeout")
+    return seconds

@@ -1,0 +1,131 @@
+"""Everything that Turnout answers instead of an answer.
+
+    TurnoutError                  status  type                        code
+    ├── InvalidRequest            400     invalid_request_error       (given)
+    ├── Unauthenticated           401     invalid_request_error       invalid_api_key
+    ├── Forbidden                 403     permission_error            forbidden
+    ├── NotFound                  404     invalid_request_error       not_found
+    │   └── ModelNotFound         404     invalid_request_error       model_not_found
+    ├── MethodNotAllowed          405     invalid_request_error       method_not_allowed
+    ├── TooLarge                  413     invalid_request_error       request_too_large
+    ├── Upstream                  (given) (given)                     (given)
+    └── Internal                  500     server_error                internal_error
+
+The body is OpenAI's `{"error": {message, type, param, code}}`, so that its SDKs raise the class
+that fits. A message says what went wrong, where, and what to do; it never carries a secret.
+"""
+
+from typing import Any
+
+import orjson
+
+IRE = "invalid_request_error"
+UE = "upstream_error"
+
+
+class TurnoutError(Exception):
+    """An error that is an answer. `headers` go out with it."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or type(self).code
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        """OpenAI's error body, as JSON."""
+        return error_body(self.message, self.type, self.code, self.param)
+
+
+class InvalidRequest(TurnoutError):
+    """The request itself is at fault: JSON, a value, a header, a parameter."""
+
+    status = 400
+    type = IRE
+    code = "invalid_value"
+
+
+class Unauthenticated(TurnoutError):
+    """No credential, or none that is known, valid and alive."""
+
+    status = 401
+    type = IRE
+    code = "invalid_api_key"
+
+
+class Forbidden(TurnoutError):
+    """A known caller on a route that is not for it."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class NotFound(TurnoutError):
+    """No such thing, or none that this caller may see."""
+
+    status = 404
+    type = IRE
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """A name that resolves to no target for this caller."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(TurnoutError):
+    """The path exists, the method does not."""
+
+    status = 405
+    type = IRE
+    code = "method_not_allowed"
+
+
+class TooLarge(TurnoutError):
+    """A body over `server.body_limit`."""
+
+    status = 413
+    type = IRE
+    code = "request_too_large"
+
+
+class Upstream(TurnoutError):
+    """No target gave an answer: what the last one said, in the status that fits."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str,
+        code: str,
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param, code=code, headers=headers)
+        self.status = status
+        self.type = type
+
+
+class Internal(TurnoutError):
+    """A fault of Turnout's own; the details are in the log under the request id."""
+
+
+def error_body(message: str, type: str, code: str | None, param: str | None = None) -> bytes:
+    """OpenAI's error object as JSON bytes."""
+    error: dict[str, Any] = {"message": message, "type": type, "param": param, "code": code}
+    return orjson.dumps({"error": error})

@@ -1,0 +1,198 @@
+"""Virtual keys: made, found by their digest, revoked.
+
+A key's secret has 256 bits and is shown once; the database has its HMAC only. Keys are held in
+memory, so that a request with a known one waits for nothing.
+"""
+
+import asyncio
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from proxy.ids import uuid7
+from proxy.storage.schema import keys as table
+from proxy.tasks import spawn
+
+PREFIX = "sk-turnout-"
+DIGEST_VERSION = 1
+REFRESH = 1.0  # seconds after which what another process changed is known here
+UNKNOWN_FOR = 1.0  # seconds that a key the database does not know is not asked for again
+UNKNOWN_LIMIT = 10_000
+OVERLAP = 2000  # milliseconds by which each refresh looks back, for clocks and slow commits
+
+log = logging.getLogger("turnout.keys")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as it is stored. Times are epoch milliseconds."""
+
+    id: str
+    name: str | None
+    digest: str
+    models: tuple[str, ...] | None
+    user_id: str | None
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+    def is_live(self, now: float) -> bool:
+        """Whether it opens doors; `now` in epoch seconds."""
+        return self.revoked_at is None and (self.expires_at is None or now * 1000 < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made: the only time that its secret is there."""
+
+    id: str
+    secret: str
+    name: str | None
+    models: tuple[str, ...] | None
+    created_at: int
+    expires_at: int | None
+
+    def __repr__(self) -> str:
+        return f"NewKey(id={self.id!r})"
+
+
+Rows = list[KeyRow]
+
+
+class KeyStore:
+    """The keys of one database, digested under one secret."""
+
+    def __init__(self, engine: AsyncEngine, digest_key: bytes) -> None:
+        self._engine = engine
+        self._digest_key = digest_key
+        self._by_digest: dict[str, KeyRow] = {}
+        self._unknown: dict[str, float] = {}  # digest -> until when it is not asked for
+        self._seen = 0
+        self._refreshing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Loads every key, and keeps up with other processes from then on."""
+        await self.refresh()
+        self._refreshing = spawn(self._keep_fresh(), "refresh keys")
+
+    async def stop(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+
+    def find(self, secret: str) -> KeyRow | None:
+        """A live key that is known here."""
+        row = self._by_digest.get(self._digest(secret))
+        return row if row is not None and row.is_live(time.time()) else None
+
+    async def lookup(self, secret: str) -> KeyRow | None:
+        """A live key that may be new in the database. Asks for an unknown one once a second."""
+        digest = self._digest(secret)
+        now = time.monotonic()
+        if digest in self._by_digest or self._unknown.get(digest, 0.0) > now:
+            return self.find(secret)
+        found = await self._select(table.c.digest == digest)
+        if not found:
+            if len(self._unknown) >= UNKNOWN_LIMIT:
+                self._unknown.clear()
+            self._unknown[digest] = now + UNKNOWN_FOR
+        self._remember(found)
+        return self.find(secret)
+
+    async def create(
+        self,
+        name: str | None = None,
+        models: tuple[str, ...] | None = None,
+        expires_at: int | None = None,
+        user_id: str | None = None,
+    ) -> NewKey:
+        """Makes a key. `models` None allows all; `expires_at` is in epoch milliseconds."""
+        secret = PREFIX + secrets.token_urlsafe(32)
+        now = _now()
+        key_id = "key_" + uuid7().replace("-", "")
+        row = {
+            "id": key_id,
+            "name": name,
+            "digest": self._digest(secret),
+            "digest_version": DIGEST_VERSION,
+            "models": None if models is None else list(models),
+            "user_id": user_id,
+            "created_at": now,
+            "updated_at": now,
+            "expires_at": expires_at,
+            "revoked_at": None,
+        }
+        async with self._engine.begin() as connection:
+            await connection.execute(insert(table).values(row))
+        self._remember(await self._select(table.c.id == key_id))
+        return NewKey(key_id, secret, name, models, now, expires_at)
+
+    async def list(self) -> Rows:
+        """Every key, oldest first."""
+        return await self._select()
+
+    async def get(self, id: str) -> KeyRow | None:
+        found = await self._select(table.c.id == id)
+        return found[0] if found else None
+
+    async def revoke(self, id: str) -> bool:
+        """Ends a key, here at once; False when there is none of that id that is not ended."""
+        now = _now()
+        change = update(table).where(table.c.id == id, table.c.revoked_at.is_(None))
+        async with self._engine.begin() as connection:
+            done = await connection.execute(change.values(revoked_at=now, updated_at=now))
+        self._remember(await self._select(table.c.id == id))
+        return done.rowcount == 1
+
+    async def refresh(self) -> None:
+        """Takes over what has changed in the database since the last time."""
+        changed = await self._select(table.c.updated_at > self._seen - OVERLAP)
+        self._remember(changed)
+        self._seen = max([self._seen, *(row.updated_at for row in changed)])
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH)
+            try:
+                await self.refresh()
+            except SQLAlchemyError as error:
+                log.warning("keys could not be read again: %s", type(error).__name__)
+
+    async def _select(self, *conditions: Any) -> Rows:
+        query = select(table).where(*conditions).order_by(table.c.id)
+        async with self._engine.connect() as connection:
+            return [_key(row) for row in await connection.execute(query)]
+
+    def _remember(self, rows: Iterable[KeyRow]) -> None:
+        for row in rows:
+            self._by_digest[row.digest] = row
+            self._unknown.pop(row.digest, None)
+
+    def _digest(self, secret: str) -> str:
+        return hmac.digest(self._digest_key, secret.encode(errors="replace"), "sha256").hex()
+
+
+def _key(row: Row[Any]) -> KeyRow:
+    return KeyRow(
+        id=row.id,
+        name=row.name,
+        digest=row.digest,
+        models=None if row.models is None else tuple(row.models),
+        user_id=row.user_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,1 @@
+"""The books: what was asked, what it took, what it cost."""

@@ -1,0 +1,80 @@
+"""The configuration in force, and its reload when the file changes.
+
+A request keeps the snapshot that it began with. A file that does not load is reported, in the
+log and in `GET /health`, and the old configuration stays.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import watchfiles
+
+from proxy.config import Config, ConfigError
+from proxy.pipeline import Snapshot
+
+log = logging.getLogger("turnout.config")
+
+DEBOUNCE = 100  # milliseconds in which several changes of a file count as one
+
+Load = Callable[[], Config]
+Build = Callable[[Config], Snapshot]
+
+
+class Live:
+    """Holds the snapshot in force; swapped whole, never changed."""
+
+    def __init__(self, load: Load, build: Build) -> None:
+        self._load = load
+        self._build = build
+        self._snapshot: Snapshot | None = None
+        self.loaded_at = 0.0
+        self.error: str | None = None
+
+    @property
+    def current(self) -> Snapshot:
+        assert self._snapshot is not None, "the gateway has not started"
+        return self._snapshot
+
+    def put(self, config: Config) -> None:
+        """Makes a configuration the one in force."""
+        self._snapshot = self._build(config)
+        self.loaded_at = time.time()
+        self.error = None
+
+    def reload(self) -> None:
+        """Reads the file again; what does not load changes nothing but `error`."""
+        try:
+            config = self._load()
+        except ConfigError as error:
+            self.error = str(error)
+            log.error("the configuration was not reloaded, the old one stays:\n%s", error)
+            return
+        except OSError as error:
+            self.error = f"cannot read the configuration: {error.strerror}"
+            log.error("the configuration was not reloaded: %s", self.error)
+            return
+        before = self.current.config
+        if config.version == before.version and self.error is None:
+            return
+        self.put(config)
+        log.info("configuration %s is in force", config.version)
+        if (before.server, before.storage) != (config.server, config.storage):
+            log.warning("a change of server or storage takes a restart")
+
+    async def watch(self, path: Path) -> None:
+        """Reloads whenever the file, or the `.env` beside it, is saved; ends by cancellation.
+
+        The folder is watched and not the file: editors save by putting a new file in its place.
+        """
+        names = {path.name, ".env"}
+        changes = watchfiles.awatch(
+            path.parent,
+            watch_filter=lambda _, changed: Path(changed).name in names,
+            recursive=False,
+            debounce=DEBOUNCE,
+            step=20,
+        )
+        async for _ in changes:
+            self.reload()

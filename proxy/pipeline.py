@@ -1,0 +1,231 @@
+"""A request's life, read top to bottom.
+
+    1  identify   who calls                                     doors, auth
+    2  parse      what is asked                                 doors
+    3  plan       which targets may serve it, in order          routing
+    4  reserve    limits and budget                             (room for limits)
+    5  look up    an answer that is already known               (room for the cache)
+    6  attempt    build, send; on failure `retry` decides       adapters, upstream, retry
+    7  commit     the first content: the point of no return     relay
+    8  relay      upstream bytes -> client                      relay
+    9  settle     usage, cost, the record                       accounting
+
+Before 7 any failure may fail over unseen. After it an error is an event inside the stream, never
+a clean end. Whatever happens, 9 happens, and the usage middleware hands the record on.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from adapters import ADAPTERS
+from adapters.base import Ask, Failure, FailureKind, Retry, Target, UpstreamFailure
+from proxy import accounting, retry, routing
+from proxy.auth import Authenticator
+from proxy.client import Client
+from proxy.config import Config
+from proxy.failures import answer_to, error_for
+from proxy.ledger.pricing import Prices
+from proxy.lifeline import Cut, Lifeline, Severed
+from proxy.relay import Relay, error_event
+from proxy.signals import Signals
+from proxy.types import Attempt, Call, Outcome, Plan, Record
+from proxy.upstream import ERROR_LIMIT, Upstream
+
+Ready = Callable[[Target], Awaitable[Target]]
+"""Fills in where a target is, for one that has to be started first."""
+
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})  # two names of one parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One configuration, ready to serve. A request keeps the one that it began with."""
+
+    config: Config
+    table: routing.Table
+    auth: Authenticator
+    prices: Prices
+
+
+@dataclass(slots=True)
+class Request:
+    """A call under way: what every step of it needs."""
+
+    ask: Ask
+    plan: Plan
+    record: Record
+    client: Client
+    lifeline: Lifeline
+    snapshot: Snapshot
+
+
+class Pipeline:
+    """Serves calls. One a process; what changes with the configuration comes with each call."""
+
+    def __init__(self, upstream: Upstream, signals: Signals, ready: Ready) -> None:
+        self._upstream = upstream
+        self._signals = signals
+        self._ready = ready
+        self._budget = retry.Budget()
+        self._counts_no_streams: set[str] = set()
+
+    async def serve(self, snapshot: Snapshot, call: Call, record: Record, client: Client) -> None:
+        """Steps 3 to 9: answers the client, or raises the `TurnoutError` to answer with."""
+        plan = routing.plan(snapshot.table, call.principal, call.name, call.controls, self._signals)
+        record.name, record.task = plan.name, plan.task
+        lifeline = Lifeline(call.controls.timeout or plan.targets[0].timeouts.total)
+        request = Request(_with_defaults(call.ask, plan), plan, record, client, lifeline, snapshot)
+        client.watch(lifeline)
+        try:
+            with self._budget.request():
+                await self._attempts(request)
+        finally:
+            client.unwatch()
+            lifeline.release()
+            accounting.settle(record)
+
+    async def _attempts(self, request: Request) -> None:
+        """Step 6, until a target answers. Raises the last failure's error when none does."""
+        config = request.snapshot.config.retry
+        policy = retry.Policy(config.attempts, config.backoff, config.budget)
+        targets = [self._as_learned(target) for target in request.plan.targets]
+        tried: list[tuple[Target, Failure]] = []
+        while step := retry.next_step(targets, tried, policy, self._budget):
+            if step.delay > request.lifeline.time_left():
+                break
+            began = time.monotonic()
+            with self._budget.retry(step.again):
+                failure = await self._attempt(request, step)
+            if failure is None:
+                return
+            request.record.upstream_wait += time.monotonic() - began
+            tried.append((step.target, failure))
+            self._learn(step.target, failure)
+        raise answer_to(tried)
+
+    async def _attempt(self, request: Request, step: retry.Step) -> Failure | None:
+        """One attempt, settled whatever comes; the failure when it may be made good elsewhere."""
+        target, record = step.target, request.record
+        attempt: Attempt | None = None
+        try:
+            if step.delay:
+                await request.lifeline.guard(asyncio.sleep(step.delay))
+            attempt = accounting.begin(record, target)
+            await request.lifeline.guard(self._exchange(request, target, attempt))
+        except UpstreamFailure as error:
+            return await self._fail(request, target, attempt, error.failure)
+        except Severed as severed:
+            if severed.cut in (Cut.CLIENT_GONE, Cut.CLIENT_SLOW):
+                _note_client_gone(request, target, attempt, severed.cut)
+                if severed.cut is Cut.CLIENT_SLOW:
+                    await request.client.abort()
+                return None
+            return await self._fail(request, target, attempt, _too_late(severed.cut, target))
+        finally:
+            if attempt is not None:
+                attempt.duration = time.monotonic() - attempt.started
+        return None
+
+    async def _exchange(self, request: Request, target: Target, attempt: Attempt) -> None:
+        """Steps 6 to 8 with one target: returns when the client has its whole answer."""
+        ask, lifeline = request.ask, request.lifeline
+        target = await self._ready(target)
+        adapter = ADAPTERS[target.dialect]
+        cut = Cut.FIRST_TOKEN if ask.stream else Cut.RESPONSE
+        timeouts = target.timeouts
+        patience = timeouts.first_token if ask.stream else timeouts.response
+        lifeline.arm(cut, lifeline.now() + patience)
+        exchange = await self._upstream.send(adapter.request(ask, target), target)
+        try:
+            attempt.status = exchange.status
+            if exchange.status != 200:
+                body = await exchange.read(ERROR_LIMIT)
+                raise UpstreamFailure(adapter.failure(exchange.status, exchange.headers, body))
+            relay = Relay(
+                ask=ask,
+                target=target,
+                plan=request.plan,
+                adapter=adapter,
+                client=request.client,
+                lifeline=lifeline,
+                record=request.record,
+                attempt=attempt,
+                prices=request.snapshot.prices,
+            )
+            await (relay.stream(exchange) if ask.stream else relay.answer(exchange))
+            self._signals.note_latency(target.id, attempt.first_token or 0.0)
+        finally:
+            exchange.close()
+
+    async def _fail(
+        self, request: Request, target: Target, attempt: Attempt | None, failure: Failure
+    ) -> Failure | None:
+        """Notes a failure. After the point of no return the client is told inside its stream."""
+        if attempt is not None:
+            accounting.fail(attempt, failure, target)
+        if not request.client.started:
+            return failure
+        error = error_for(failure, target)
+        request.record.outcome = Outcome.FAILED
+        request.record.error_code, request.record.error_message = error.code, error.message
+        last = request.client.end(error_event(error), request.lifeline)
+        try:
+            await request.lifeline.guard(last)
+        except Severed:
+            await request.client.abort()
+        return None
+
+    def _as_learned(self, target: Target) -> Target:
+        if target.provider in self._counts_no_streams:
+            return replace(target, takes_stream_options=False)
+        return target
+
+    def _learn(self, target: Target, failure: Failure) -> None:
+        if failure.kind is FailureKind.STREAM_OPTIONS and target.takes_stream_options:
+            self._counts_no_streams.add(target.provider)
+
+
+def _with_defaults(ask: Ask, plan: Plan) -> Ask:
+    """A task's parameters, where the request leaves them out."""
+    if not plan.defaults:
+        return ask
+    given = ask.body.keys()
+    limited = not _LIMITS.isdisjoint(given)
+    defaults = {
+        name: value
+        for name, value in plan.defaults.items()
+        if name not in given and not (limited and name in _LIMITS)
+    }
+    return replace(ask, defaults=defaults)
+
+
+def _too_late(cut: Cut, target: Target) -> Failure:
+    """The failure that a deadline of ours is: the same target is not waited for again."""
+    timeouts = target.timeouts
+    match cut:
+        case Cut.IDLE:
+            message = f"no content for {timeouts.idle:g} s"
+            return Failure(FailureKind.IDLE, message, Retry.NEVER)
+        case Cut.FIRST_TOKEN:
+            message = f"no first token within {timeouts.first_token:g} s"
+            return Failure(FailureKind.TIMEOUT, message, Retry.NEXT_TARGET)
+        case Cut.RESPONSE:
+            message = f"no answer within {timeouts.response:g} s"
+            return Failure(FailureKind.TIMEOUT, message, Retry.NEXT_TARGET)
+        case _:
+            message = "the request took longer than it may in all"
+            return Failure(FailureKind.TIMEOUT, message, Retry.NEVER)
+
+
+def _note_client_gone(request: Request, target: Target, attempt: Attempt | None, cut: Cut) -> None:
+    record = request.record
+    record.outcome = Outcome.CLIENT_CLOSED
+    record.error_code = "client_too_slow" if cut is Cut.CLIENT_SLOW else "client_closed"
+    if attempt is not None:
+        attempt.outcome = Outcome.CLIENT_CLOSED
+        attempt.error_code = record.error_code
+        if attempt.usage is None:
+            # The prompt was sent, and is likely billed.
+            accounting.count(attempt, target, request.ask, None, 0, request.snapshot.prices)

@@ -1,0 +1,156 @@
+"""An upstream's answer -> the client: the point of no return, and what may happen after it.
+
+Until the first content an upstream's answer is held, and any failure is raised as
+`UpstreamFailure`, so that another target can serve unseen. From then on the client has part of
+an answer; the pipeline ends the stream with an error event.
+"""
+
+import time
+from dataclasses import dataclass
+
+from adapters.base import (
+    Adapter,
+    Ask,
+    StreamTranslator,
+    Target,
+    UpstreamFailure,
+    Usage,
+)
+from adapters.failures import invalid_reply
+from proxy.accounting import count
+from proxy.client import Client
+from proxy.errors import TurnoutError, error_body
+from proxy.ledger.pricing import Prices
+from proxy.lifeline import Cut, Lifeline
+from proxy.types import Attempt, Outcome, Plan, Record
+from proxy.upstream import ERROR_LIMIT, Exchange
+
+HELD_LIMIT = 1024 * 1024  # bytes of events before the first content
+DRAIN = 0.25  # seconds that a finished answer's end is waited for, to keep its connection
+
+
+@dataclass(slots=True)
+class Relay:
+    """One attempt's way back: from an exchange to the client, and onto the record."""
+
+    ask: Ask
+    target: Target
+    plan: Plan
+    adapter: Adapter
+    client: Client
+    lifeline: Lifeline
+    record: Record
+    attempt: Attempt
+    prices: Prices
+
+    async def answer(self, exchange: Exchange) -> None:
+        """A whole answer, read and checked before the client sees any of it."""
+        reply = self.adapter.reply(self.ask, await exchange.read())
+        self._note_first_token()
+        self._count(reply.usage, reply.text_bytes)
+        self.attempt.outcome = self.record.outcome = Outcome.OK
+        headers = self._headers(b"application/json")
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+        if self.attempt.cost_nanousd is not None:
+            headers.append((b"x-turnout-cost-usd", _usd(self.attempt.cost_nanousd)))
+        await self.client.start(200, headers)
+        await self.client.end(reply.body, self.lifeline)
+
+    async def stream(self, exchange: Exchange) -> None:
+        """A stream, event by event; returns when the client has its end."""
+        if not exchange.is_event_stream:
+            await self._refuse(exchange)
+        translator = self.adapter.stream(self.ask, self._cost)
+        try:
+            await self._pass_on(exchange, translator)
+        finally:
+            # Whatever ended it, what was given out is on the books.
+            if translator.contents or translator.usage:
+                self._count(translator.usage, translator.text_bytes)
+        await exchange.drain(DRAIN)
+
+    async def _refuse(self, exchange: Exchange) -> None:
+        """A 200 that is no stream: perhaps an error in JSON, or a page of HTML."""
+        self.adapter.reply(self.ask, await exchange.read(ERROR_LIMIT))
+        raise UpstreamFailure(invalid_reply("the upstream answered a stream with a whole answer"))
+
+    async def _pass_on(self, exchange: Exchange, translator: StreamTranslator) -> None:
+        held = b""
+        contents = 0
+        idle = 0.0  # the deadline of the next content
+        async for data in exchange.pieces():
+            out = translator.feed(data)
+            if translator.contents != contents:
+                contents = translator.contents
+                idle = self.lifeline.now() + self.target.timeouts.idle
+            if not self.client.started:
+                held += out
+                if not contents and not translator.failure and len(held) < HELD_LIMIT:
+                    continue
+                out = await self._commit(held, translator)
+            if translator.done:
+                return await self._end(out)
+            if out:
+                await self.client.write(out, self.lifeline)
+            if translator.failure:
+                raise UpstreamFailure(translator.failure)
+            self.lifeline.arm(Cut.IDLE, idle)
+        out = translator.finish()
+        if translator.failure:
+            raise UpstreamFailure(translator.failure)
+        if not self.client.started:
+            out = await self._commit(held + out, translator)
+        return await self._end(out)
+
+    async def _commit(self, held: bytes, translator: StreamTranslator) -> bytes:
+        """The point of no return: after this the answer is this target's, for better or worse."""
+        if not translator.contents:
+            failure = translator.failure or invalid_reply("the stream begins with no content")
+            raise UpstreamFailure(failure)
+        self._note_first_token()
+        headers = self._headers(b"text/event-stream; charset=utf-8")
+        headers += ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+        await self.client.start(200, headers)
+        return held
+
+    async def _end(self, out: bytes) -> None:
+        self.attempt.outcome = self.record.outcome = Outcome.OK
+        await self.client.end(out, self.lifeline)
+
+    def _note_first_token(self) -> None:
+        self.attempt.first_token = time.monotonic() - self.attempt.started
+
+    def _count(self, usage: Usage | None, text_bytes: int) -> None:
+        count(self.attempt, self.target, self.ask, usage, text_bytes, self.prices)
+
+    def _cost(self, usage: Usage) -> float | None:
+        target = self.target
+        nano = self.prices.cost(target.provider, target.base_url, target.model, usage)
+        return None if nano is None else nano / 1e9
+
+    def _headers(self, content_type: bytes) -> list[tuple[bytes, bytes]]:
+        record, attempt = self.record, self.attempt
+        waited = record.upstream_wait + (attempt.first_token or 0.0)
+        overhead = time.monotonic() - record.started - waited
+        headers = [
+            (b"content-type", content_type),
+            (b"x-turnout-provider", self.target.provider.encode()),
+            (b"x-turnout-model", self.target.model.encode()),
+            (b"x-turnout-attempts", b"%d" % attempt.number),
+            (b"x-turnout-cache", b"bypass; reason=disabled"),
+            (b"x-turnout-overhead-ms", b"%.2f" % (1000 * overhead)),
+        ]
+        if record.task:
+            headers.append((b"x-turnout-task", record.task.encode()))
+        return headers
+
+
+def _usd(nano: int) -> bytes:
+    """Nano-dollars as a decimal number without trailing zeros."""
+    text = f"{nano // 10**9}.{nano % 10**9:09d}".rstrip("0")
+    return (text + "0" if text.endswith(".") else text).encode()
+
+
+def error_event(error: TurnoutError) -> bytes:
+    """An error inside a stream that has begun. OpenAI's SDKs raise on it; no `[DONE]` follows."""
+    return b"data: " + error_body(error.message, error.type, error.code, error.param) + b"\n\n"

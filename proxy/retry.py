@@ -1,0 +1,114 @@
+"""May we try again, when, and where. Pure, save for the budget's two counters.
+
+FAULTS' policy: another target is tried before the same one again; at most `attempts` in all;
+between tries of one target full jitter within an exponential bound, or the upstream's own
+Retry-After when that is short; retries of a target that was already tried stay within a budget,
+so that trouble upstream is not multiplied.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from adapters.base import Failure, FailureKind, Retry, Target
+
+LONGEST_WAIT = 5.0  # seconds of Retry-After that are still waited for
+BUDGET_FLOOR = 3  # retries under way that are always allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`attempts` in all; `backoff` is (first, longest) in seconds; `budget` a share of traffic."""
+
+    attempts: int = 4
+    backoff: tuple[float, float] = (0.5, 8.0)
+    budget: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The next attempt: where, after how many seconds; `again` when the target was tried before."""
+
+    target: Target
+    delay: float = 0.0
+    again: bool = False
+
+
+Tried = Sequence[tuple[Target, Failure]]
+
+
+class Budget:
+    """Retries under way may be at most a share of the requests under way, with a floor.
+
+    The form of Envoy's retry budget: it needs no clock and follows load at once.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.retries = 0
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """A request is under way."""
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self.requests -= 1
+
+    @contextmanager
+    def retry(self, again: bool) -> Iterator[None]:
+        """An attempt is under way, a retry if `again`."""
+        self.retries += again
+        try:
+            yield
+        finally:
+            self.retries -= again
+
+    def allows(self, ratio: float) -> bool:
+        """Whether one more retry fits."""
+        return self.retries < max(BUDGET_FLOOR, ratio * self.requests)
+
+
+def next_step(
+    targets: Sequence[Target], tried: Tried, policy: Policy, budget: Budget
+) -> Step | None:
+    """The attempt to make after those that failed; None when the last failure stands."""
+    if not tried:
+        return Step(targets[0])
+    last_target, last = tried[-1]
+    if len(tried) >= policy.attempts:
+        return None
+    if last.kind is FailureKind.STREAM_OPTIONS and last_target.takes_stream_options:
+        return Step(replace(last_target, takes_stream_options=False))
+    if last.retry is Retry.NEVER:
+        return None
+    counts = Counter(target.id for target, _ in tried)
+    fresh = next((target for target in targets if target.id not in counts), None)
+    if fresh is not None:
+        return Step(fresh)
+    return _again(targets, tried, counts, policy) if budget.allows(policy.budget) else None
+
+
+def _again(
+    targets: Sequence[Target], tried: Tried, counts: Counter[str], policy: Policy
+) -> Step | None:
+    """The least tried of the targets that may be tried again."""
+    failures = {target.id: failure for target, failure in tried}
+    steps = [
+        (counts[target.id], index, target)
+        for index, target in enumerate(targets)
+        if _may_repeat(failures[target.id])
+    ]
+    if not steps:
+        return None
+    count, _, target = min(steps)[:3]
+    bound = min(policy.backoff[1], policy.backoff[0] * 2 ** (count - 1))
+    jitter = random.uniform(0, bound)  # noqa: S311  (spreads load, guards nothing)
+    return Step(target, max(jitter, failures[target.id].retry_after or 0.0), again=True)
+
+
+def _may_repeat(failure: Failure) -> bool:
+    return failure.retry is Retry.SAME_TARGET and (failure.retry_after or 0.0) <= LONGEST_WAIT

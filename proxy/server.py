@@ -1,0 +1,138 @@
+"""Runs the application on uvicorn: sockets, workers, signals, and what is printed at start."""
+
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from proxy.app import build_app
+from proxy.client import ABORT
+from proxy.config import Config, load
+from proxy.home import Home
+
+KEEP_ALIVE = 75  # seconds; longer than the 60 of the usual load balancers, so that they close first
+BACKLOG = 2048
+SETTINGS = "TURNOUT_SERVE"
+"""Environment variable by which worker processes learn what the first one was told."""
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's own, with one extension: the application may drop a client that does not read."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line chose over the configuration; None leaves it as it is."""
+
+    config: str | None = None
+    host: str | None = None
+    port: int | None = None
+    workers: int | None = None
+
+    def load(self) -> Config:
+        """The configuration with the command line's choices. Raises `ConfigError`."""
+        path = None if self.config is None else Path(self.config)
+        config = load(path, os.environ)
+        return config.with_server(host=self.host, port=self.port, workers=self.workers)
+
+
+class Server(uvicorn.Server):
+    """Says that it is up once it really is."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+
+def run(settings: Settings, config: Config, home: Home, announce: Callable[[str], None]) -> int:
+    """Serves until a signal ends it; the exit code. `announce` is given the base URL."""
+    sock = _bind(config.server.host, config.server.port)
+    base_url = f"http://{_authority(sock)}/v1"
+    if config.server.workers > 1:
+        os.environ[SETTINGS] = json.dumps(
+            [settings.config, settings.host, settings.port, settings.workers]
+        )
+        shared = _uvicorn("proxy.server:worker_app", config)
+        announce(base_url)
+        Multiprocess(shared, sockets=[sock]).run()
+        return 0
+    app = build_app(settings.load, home)
+    server = Server(_uvicorn(app, config), lambda: announce(base_url))
+    server.run(sockets=[sock])
+    return 0 if server.started else 3
+
+
+def worker_app() -> Starlette:
+    """The application of one of several worker processes."""
+    set_up_logging()
+    settings = Settings(*json.loads(os.environ[SETTINGS]))
+    return build_app(settings.load, Home.find(os.environ))
+
+
+def set_up_logging() -> None:
+    """Lines on stderr; uvicorn's own only when something is wrong."""
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _uvicorn(app: Starlette | str, config: Config) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        http=Protocol,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, round(config.server.drain)),
+        workers=config.server.workers,
+    )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening address; raises `OSError` with the address in its words when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        message = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+        raise OSError(message) from None
+    sock.set_inheritable(True)
+    return sock
+
+
+def _authority(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

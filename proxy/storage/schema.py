@@ -1,0 +1,100 @@
+"""The tables. Times are epoch milliseconds, money nano-dollars, durations milliseconds."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+)
+
+HEAD = "0001"
+"""The newest migration."""
+
+metadata = MetaData()
+
+
+def _tokens() -> list[Column[int]]:
+    names = (
+        "input_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+    )
+    return [Column(name, BigInteger, nullable=False, default=0) for name in names]
+
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("user_id", String),
+    Column("service_name", String),
+    Column("job_id", String),
+    Column("task_type", String),
+    Column("key_id", String),
+    Column("role", String),
+    Column("name", String),
+    Column("provider_name", String),
+    Column("model", String),
+    Column("endpoint", String),
+    Column("stream", Boolean, nullable=False),
+    Column("status_code", Integer, nullable=False),
+    Column("outcome", String, nullable=False),
+    *_tokens(),
+    Column("usage_source", String, nullable=False),
+    Column("cost_nanousd", BigInteger),
+    Column("saved_nanousd", BigInteger, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("first_token_ms", Integer),
+    Column("attempts", Integer, nullable=False),
+    Column("cached", Boolean, nullable=False),
+    Column("error_code", String),
+    Column("error_message", String),
+    Column("metadata", JSON),
+    Index("requests_by_time", "created_at"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("request_id", String(36), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("provider_name", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("credential", Integer, nullable=False),
+    Column("status_code", Integer),
+    Column("outcome", String, nullable=False),
+    *_tokens(),
+    Column("usage_source", String, nullable=False),
+    Column("cost_nanousd", BigInteger),
+    Column("duration_ms", Integer, nullable=False),
+    Column("first_token_ms", Integer),
+    Column("error_code", String),
+    Column("error_message", String),
+    Index("attempts_by_request", "request_id"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("digest_version", Integer, nullable=False),
+    Column("models", JSON),
+    Column("user_id", String),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Index("keys_by_change", "updated_at"),
+)
