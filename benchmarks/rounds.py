@@ -71,6 +71,7 @@ def measure(
     helper = meter.cpu_seconds(upstream)
     before = meter.read(server.process.pid)
     result = run_load(server, phase, place, events, progress)
+    helper = meter.cpu_seconds(upstream) - helper
     settle(server.process.pid)
     after = meter.read(server.process.pid)
     _check_upstream(server, phase, asked, fetch_stats(place.upstream), result)
@@ -92,7 +93,7 @@ def measure(
         events_per_write=count / max(1.0, result["writes"]),
         crowded=(after.waited - before.waited) / (after.cpu - before.cpu),
         load_cpu=result["cpu"],
-        upstream_cpu=meter.cpu_seconds(upstream) - helper,
+        upstream_cpu=helper,
         rss=after.rss,
         peak=after.peak,
     )

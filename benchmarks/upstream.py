@@ -96,10 +96,12 @@ class Script:
         self.stats = Stats()
         self.last = b"{}"
         self.beats = [set[Connection]() for _ in range(gap)]
+        self.playing = asyncio.Event()
 
     def join(self, connection: "Connection") -> None:
         """Gives a new stream the beat that the fewest others have."""
         min(self.beats, key=len).add(connection)
+        self.playing.set()
 
     async def play(self) -> None:
         """Lets every stream whose beat it is send its next event; for ever."""
@@ -107,6 +109,9 @@ class Script:
             for beat in self.beats:
                 await asyncio.sleep(0.001)
                 beat.difference_update([each for each in beat if not each.advance()])
+            if not any(self.beats):
+                self.playing.clear()
+                await self.playing.wait()
 
     def describe(self) -> bytes:
         """What was asked so far, and the model of the last request, as JSON."""

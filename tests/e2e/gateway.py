@@ -5,7 +5,6 @@ tasks and descriptors can be counted. `test_serve.py` starts the command itself.
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -178,4 +177,4 @@ models:
 
 def descriptors() -> int:
     """Open file descriptors of this process."""
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

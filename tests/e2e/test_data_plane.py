@@ -29,7 +29,8 @@ class TestPassage:
     ) -> None:
         text = one_upstream(up.base_url, 'models: {"*": up}')
         raw = (
-            b'{ "model" :"gpt-x",\n  "messages":[{"role":"user","content":"\\u00e9 \xc3\xa9 \xe2\x80\xa8"}],'
+            b'{ "model" :"gpt-x",\n  "messages":[{"role":"user",'
+            b'"content":"\\u00e9 \xc3\xa9 \xe2\x80\xa8"}],'
             b'  "temperature": 1.0e0, "brand_new": {"b":1,"a":[1.50, 12345678901234567890123]} }'
         )
         async with running(tmp_path, text) as gateway:
@@ -115,13 +116,13 @@ class TestHeaders:
 
     async def test_the_cost_of_a_stream_is_in_its_usage(self, tmp_path: Path, up: Upstream) -> None:
         up.script(fake.sse(*fake.chat_chunks(["x"], usage=USAGE)))
-        async with running(tmp_path, one_upstream(up.base_url, PRICED)) as gateway:
-            async with gateway.client() as client:
-                options = {"include_usage": True}
-                stream = await client.chat.completions.create(
-                    **CHAT, stream=True, stream_options=options
-                )
-                last = [chunk async for chunk in stream][-1]
+        text = one_upstream(up.base_url, PRICED)
+        async with running(tmp_path, text) as gateway, gateway.client() as client:
+            options = {"include_usage": True}
+            stream = await client.chat.completions.create(
+                **CHAT, stream=True, stream_options=options
+            )
+            last = [chunk async for chunk in stream][-1]
         assert last.usage is not None
         assert last.usage.model_dump()["cost_usd"] == pytest.approx(0.00028)
 

@@ -405,7 +405,8 @@ def sse(
         pieces = [whole[i : i + split] for i in range(0, len(whole), split)]
     script: list[Step] = [
         Send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
         )
     ]
     for piece in pieces:
