@@ -1,7 +1,7 @@
 """The configuration: a YAML file -> frozen values, with every fault under its path and line."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -41,6 +41,9 @@ __all__ = [
     "find",
     "load",
 ]
+
+PASSES = 5  # of validation, each without what the one before found wrong
+_GONE = object()
 
 BUILT_IN = Path(__file__).with_name("default.yaml")
 THROW_AWAY = frozenset(
@@ -165,14 +168,43 @@ def _validated(source: yamlsource.Source, built_in: bool) -> tuple[Config | None
     data = {name: value for name, value in data.items() if value is not None}
     if isinstance(data.get("tasks", {}), dict):
         data["tasks"] = shipped.get("tasks", {}) | data.get("tasks", {})
-    try:
-        config = Config.model_validate(data)
-    except ValidationError as error:
-        return None, [_problem(e, source) for e in error.errors()]
+    config, problems = _as_far_as_valid(data, source)
+    if config is None:
+        return None, problems
     config = _switched_off(config, source)
-    problems = [*_routes_problems(config, source), *_unsafe(config, source)]
+    problems += [*_routes_problems(config, source), *_unsafe(config, source)]
     config._notes = tuple(_notes(config))
     return config, problems
+
+
+def _as_far_as_valid(
+    data: dict[str, Any], source: yamlsource.Source
+) -> tuple[Config | None, list[Problem]]:
+    """The configuration without the values that don't fit, so that the rest is checked too."""
+    problems: list[Problem] = []
+    for _ in range(PASSES):
+        try:
+            return Config.model_validate(data), problems
+        except ValidationError as error:
+            faults = error.errors()
+            problems += [_problem(fault, source) for fault in faults]
+            data = _without(data, [tuple(fault["loc"]) for fault in faults])
+    return None, problems
+
+
+def _without(data: Any, paths: list[yamlsource.Path]) -> Any:
+    """A copy of nested data without what stands at `paths`, or at the nearest place to it."""
+    if () in paths or not isinstance(data, dict | list):
+        return _GONE
+    below: dict[str | int, list[yamlsource.Path]] = {}
+    for step, *rest in paths:
+        below.setdefault(step, []).append(tuple(rest))
+    steps = list(data) if isinstance(data, dict) else range(len(data))
+    if not below.keys() <= set(steps):
+        return _GONE  # something is missing here
+    kept = {s: _without(data[s], below[s]) if s in below else data[s] for s in steps}
+    kept = {step: value for step, value in kept.items() if value is not _GONE}
+    return kept if isinstance(data, dict) else list(kept.values())
 
 
 @cache
@@ -202,12 +234,13 @@ def _switched_off(config: Config, source: yamlsource.Source) -> Config:
 
 
 def _routes_problems(config: Config, source: yamlsource.Source) -> Iterator[Problem]:
+    written = {str(path[1]) for path in source.lines if len(path) == 2 and path[0] == "providers"}
     for section, routes in (("models", config.models), ("tasks", config.tasks)):
         for name, route in routes.items():
             if name.count("*") > 1:
                 yield _at(source, (section, name), "a name may have one * at most")
             for index, entry in enumerate(route.targets):
-                message = _target_problem(config, name, entry.target)
+                message = _target_problem(config, written, name, entry.target)
                 if message and (section, name) in source.lines:
                     yield _at(source, _target_path(source, section, name, index), message)
 
@@ -220,12 +253,12 @@ def _target_path(source: yamlsource.Source, section: str, name: str, index: int)
     return (section, name)
 
 
-def _target_problem(config: Config, name: str, target: str) -> str | None:
+def _target_problem(config: Config, written: Collection[str], name: str, target: str) -> str | None:
     provider_name, slash, model = target.partition("/")
     provider = config.providers.get(provider_name)
     if provider is None:
-        if provider_name in _shipped().get("providers", {}):
-            return None  # of the shipped defaults, and not in this file: off
+        if provider_name in _shipped().get("providers", {}) or provider_name in written:
+            return None  # of the shipped defaults and not in this file: off; or faulty itself
         return f"there is no provider {provider_name!r}{_guess(provider_name, config.providers)}"
     if not slash or not model:
         return None if "*" in name else f"{target!r} names no model; write {provider_name}/MODEL"

@@ -81,7 +81,9 @@ class _Reader:
         self._scalars.flatten_mapping(node)
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = str(self._scalars.construct_object(key_node, deep=True))
+            key = str(
+                key_node.value
+            )  # as written: YAML would make `on`, `off` and 1.5 other things
             here = (*path, key)
             line = key_node.start_mark.line + 1
             if key in found:
