@@ -109,7 +109,7 @@ FRIENDS: Mapping[tuple[str, str], str] = {
     ("proxy.storage.*", "proxy.storage.*"): "one package: the schema, and what brings it about",
     # adapters
     ("adapters", "adapters.*"): "the registry lists the dialects",
-    ("adapters.*", "adapters.*"): "dialects are made of the helpers beside them",
+    ("adapters.*", "adapters.*"): "dialects are made of the pieces beside them",
 }
 """(importer, imported) on one floor, and why. Each must be in use."""
 
