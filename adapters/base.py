@@ -65,7 +65,6 @@ class Target:
     credential: int = 0
     headers: Headers = ()
     timeouts: Timeouts = Timeouts()
-    weight: float = 1.0
     takes_stream_options: bool = True
 
     @property

@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 KINDS = ("forwarder", "turnout", "litellm", "portkey")
 CONTENT_EVENTS = 200
+BAR = "{desc:<18} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 ON = """\
   auth     a virtual key on each request; a call without one got its 401
   routing  the alias `bench` with two targets; the upstream was asked for the first
@@ -185,7 +186,7 @@ def describe(bench: Bench) -> str:
         where = f"server under test on core {server}, upstream and load on core {helpers}"
     lines = [
         f"Python {platform.python_version()}, Linux {platform.release()}, {where}",
-        f"{plan.rounds} rounds, each: {plan.phases[0].requests} requests on 1 connection,",
+        f"rounds: {plan.rounds}, each {plan.phases[0].requests} requests on 1 connection,",
         f"  and {plan.requests} on 32,",
         f"  {plan.streams} streams on 32 of {CONTENT_EVENTS} words, {plan.gap:g} ms apart",
     ]
@@ -214,15 +215,15 @@ def load(bench: Bench) -> list[list[Sample]]:
             leave_out(bench, server.name, error)
             bench.servers.remove(server)
             server.process.stop()
-    total = sum(phase.requests for phase in plan.phases) * plan.rounds * len(bench.servers)
-    with tqdm(total=total, unit="req", disable=None, dynamic_ncols=True) as bar:
+    total = len(plan.phases) * plan.rounds * len(bench.servers)
+    with tqdm(total=total, disable=None, dynamic_ncols=True, bar_format=BAR) as bar:
 
         def take(server: Server, phase: Phase) -> Sample:
-            base = bar.n
+            base = round(bar.n)
             bar.set_description(f"{server.name}, {phase.name}")
 
             def progress(done: int) -> None:
-                bar.update(base + done - bar.n)
+                bar.update(base + done / phase.requests - bar.n)
 
             sample = measure(
                 server, phase, bench.place, bench.upstream.pid, CONTENT_EVENTS, progress

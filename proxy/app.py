@@ -85,9 +85,8 @@ class Gateway:
             self.live.put(self._config)
             self._watch_config(stack)
             prices = self.live.current.prices
-            warming = spawn(asyncio.to_thread(prices.warm), "warm the price catalogue")
+            warming = spawn(_warm_up(prices), "warm up")
             stack.callback(warming.cancel)
-            _settle_heap()
             yield
 
     async def _open_books(self, engine: AsyncEngine, stack: AsyncExitStack) -> None:
@@ -134,12 +133,13 @@ class Gateway:
         self.writer.submit(record)
 
 
-def _settle_heap() -> None:
-    """Keeps the collector from walking what was loaded once, over and over.
+async def _warm_up(prices: Prices) -> None:
+    """Loads the price catalogue, then keeps the collector from walking what never dies.
 
-    Libraries and configuration are some 300,000 objects that never die. Walking them took a
-    seventh of a request's CPU and pauses of 40 ms (see docs/performance.md).
+    Libraries and catalogue are some 300,000 objects. Walking them over and over took a seventh
+    of a request's CPU, and pauses of 40 ms (docs/performance.md).
     """
+    await asyncio.to_thread(prices.warm)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 50)

@@ -6,45 +6,48 @@ seconds at most; memory stays bounded by the server's and the socket's buffers.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 from proxy.lifeline import Cut, Lifeline
 
-ABORT = "turnout.abort"
-"""ASGI extension of our server: closes the client's connection without waiting for it."""
+CONNECTION = "turnout.connection"
+"""ASGI extension of our server: the `Connection` that a request came by."""
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
+
+
+class Connection(Protocol):
+    """A client's connection. ASGI would tell of its end to a task that waits for it; to be called
+    costs nothing."""
+
+    is_lost: bool
+    on_lost: Callable[[], None] | None
+
+    def abort(self) -> None: ...
 
 
 class Client:
     """The other end of one request."""
 
-    __slots__ = ("_abort", "_receive", "_send", "_send_timeout", "_watcher", "started")
+    __slots__ = ("_connection", "_send", "_send_timeout", "started")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
-        self._receive = receive
+    def __init__(self, scope: Scope, send: Send, send_timeout: float) -> None:
+        self._connection: Connection = scope["extensions"][CONNECTION]
         self._send = send
         self._send_timeout = send_timeout
-        self._abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT)
-        self._watcher: asyncio.Task[None] | None = None
         self.started = False
 
     def watch(self, lifeline: Lifeline) -> None:
-        """From now on `lifeline` is cut when the client leaves. The body must have been read."""
-        # Kept, and ended by `unwatch`; it raises nothing but what the server's receive does.
-        loop = asyncio.get_running_loop()
-        self._watcher = loop.create_task(self._wait_for_end(lifeline), name="client watch")
+        """From now on `lifeline` is cut when the client leaves, or has left."""
+        if self._connection.is_lost:
+            lifeline.cut(Cut.CLIENT_GONE)
+        else:
+            self._connection.on_lost = lambda: lifeline.cut(Cut.CLIENT_GONE)
 
     def unwatch(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
-
-    async def _wait_for_end(self, lifeline: Lifeline) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        lifeline.cut(Cut.CLIENT_GONE)
+        self._connection.on_lost = None
 
     async def start(self, status: int, headers: RawHeaders) -> None:
         self.started = True
@@ -58,14 +61,12 @@ class Client:
     async def end(self, data: bytes, lifeline: Lifeline) -> None:
         """The last part of the body; nothing is cut any more once it is down."""
         lifeline.arm(Cut.CLIENT_SLOW, lifeline.now() + self._send_timeout)
-        # The server calls a finished response a disconnect too: that one is no news.
-        self.unwatch()
         await self._send({"type": "http.response.body", "body": data})
+        self.unwatch()
         lifeline.release()
 
     async def abort(self) -> None:
         """Closes the connection at once: a client that does not read would hold its buffers."""
         self.unwatch()
-        if self._abort is not None:
-            self._abort()
-            await asyncio.sleep(0)  # lets the server see it before it sees an unfinished answer
+        self._connection.abort()
+        await asyncio.sleep(0)  # lets the server see it before it sees an unfinished answer

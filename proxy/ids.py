@@ -3,17 +3,24 @@
 import os
 import time
 from itertools import count
+from random import Random
 
-_VERSION = 0x7 << 76
-_VARIANT = 0x2 << 62
-_COUNTER_BITS = 12
-_counter = count(int.from_bytes(os.urandom(1)))
+_FIXED = 0x7 << 76 | 0x2 << 62  # version and variant
+_random = Random(os.urandom(32))  # noqa: S311  (ids are names, not secrets)
+_counter = count(_random.getrandbits(8))
 
 
 def uuid7() -> str:
     """A new id: 48 bits of milliseconds, 12 of a counter, 62 of chance, in the usual text form."""
     millis = time.time_ns() // 1_000_000
     turn = next(_counter) & 0xFFF
-    chance = int.from_bytes(os.urandom(8)) >> 2
-    text = f"{millis << 80 | _VERSION | turn << 64 | _VARIANT | chance:032x}"
+    text = f"{millis << 80 | _FIXED | turn << 64 | _random.getrandbits(62):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def reseed() -> None:
+    """After a fork: the child must not go on with its parent's numbers."""
+    _random.seed(os.urandom(32))
+
+
+os.register_at_fork(after_in_child=reseed)

@@ -1,15 +1,15 @@
 """What may end a request from outside: its client leaves, or a deadline passes.
 
-One cancel of the request's own task for all of them, with the reason beside it, and one timer a
-request that is moved by writing a number: a stream sets a deadline twice a chunk, and a timer of
-its own each time would cost more than the chunk.
+One cancel of the request's own task for all of them, with the reason beside it. Deadlines are
+numbers that one watch a process looks at, every 50 ms while there are any: a timer for each
+would cost a stream more than its chunks do.
 """
 
 import asyncio
 from collections.abc import Awaitable
 from enum import Enum, auto
 
-Loop = asyncio.AbstractEventLoop
+TICK = 0.05  # seconds between looks; a deadline strikes so much late at most
 
 
 class Cut(Enum):
@@ -31,75 +31,85 @@ class Severed(Exception):
         self.cut = cut
 
 
+class Watch:
+    """Looks at the deadlines of the lifelines that are out."""
+
+    def __init__(self) -> None:
+        self._out: set[Lifeline] = set()
+        self._ticking: asyncio.TimerHandle | None = None
+
+    def add(self, lifeline: "Lifeline") -> None:
+        self._out.add(lifeline)
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().call_later(TICK, self._look)
+
+    def drop(self, lifeline: "Lifeline") -> None:
+        self._out.discard(lifeline)
+
+    def _look(self) -> None:
+        self._ticking = None
+        if not self._out:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for lifeline in [line for line in self._out if line.due <= now]:
+            lifeline.cut(lifeline.waits_for)
+        self._ticking = loop.call_later(TICK, self._look)
+
+
 class Lifeline:
-    """Cancels the task that made it, at a deadline or when `cut` is called."""
+    """Cancels the task that made it, at a deadline or when `cut` is called.
 
-    __slots__ = ("_due", "_fires", "_loop", "_reason", "_task", "_timer", "_total", "_waits_for")
+    Every await of a request stands inside `guard`, so that a cut can strike nowhere else.
+    """
 
-    def __init__(self, total: float) -> None:
-        self._loop: Loop = asyncio.get_running_loop()
+    __slots__ = ("_loop", "_reason", "_task", "_total", "_watch", "due", "waits_for")
+
+    def __init__(self, watch: Watch, total: float) -> None:
+        self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._total = self._loop.time() + total
+        self._watch = watch
         self._reason: Cut | None = None
-        self._waits_for = Cut.TOTAL
-        self._due = self._fires = self._total
-        self._timer = self._loop.call_at(self._fires, self._ring)
+        self._total = self._loop.time() + total
+        self.due = self._total
+        self.waits_for = Cut.TOTAL
+        watch.add(self)
 
     def now(self) -> float:
         """The loop's clock, in seconds, that `arm` counts by."""
         return self._loop.time()
 
+    def time_left(self) -> float:
+        """Seconds to the total deadline."""
+        return self._total - self._loop.time()
+
     def arm(self, cut: Cut, due: float) -> None:
         """From now on `cut` happens at `due`, or the total deadline if that is nearer."""
         if due < self._total:
-            self._due, self._waits_for = due, cut
+            self.due, self.waits_for = due, cut
         else:
-            self._due, self._waits_for = self._total, Cut.TOTAL
-        if self._due < self._fires:
-            self._timer.cancel()
-            self._fires = self._due
-            self._timer = self._loop.call_at(self._fires, self._ring)
+            self.due, self.waits_for = self._total, Cut.TOTAL
 
     def cut(self, reason: Cut) -> None:
         """Cancels the task now; the first reason stands."""
         if self._reason is None:
             self._reason = reason
+            self.due = float("inf")  # until the next `arm`
             self._task.cancel()
-
-    def _taken(self) -> Cut | None:
-        """The reason of a cancel of this lifeline's own, once; None when it came from elsewhere."""
-        reason, self._reason = self._reason, None
-        if reason is not None:
-            self._task.uncancel()
-        return reason
-
-    def time_left(self) -> float:
-        """Seconds to the total deadline."""
-        return self._total - self._loop.time()
 
     def release(self) -> None:
         """The request is over: nothing is cut any more."""
-        self._timer.cancel()
-
-    def _ring(self) -> None:
-        if self._loop.time() < self._due:
-            self._fires = self._due
-            self._timer = self._loop.call_at(self._fires, self._ring)
-        else:
-            self._fires = float("inf")  # the next `arm` needs a timer of its own
-            self.cut(self._waits_for)
+        self._watch.drop(self)
 
     async def guard(self, work: Awaitable[None]) -> None:
-        """Awaits `work`; a cut of this lifeline is raised as `Severed`.
-
-        Every await of a request stands inside a guard, so that a cut can strike nowhere else.
-        """
+        """Awaits `work`; a cut of this lifeline is raised as `Severed`."""
         try:
             await work
         except asyncio.CancelledError:
-            reason = self._taken()
+            reason, self._reason = self._reason, None
             if reason is None:
-                raise
+                raise  # a cancel from somewhere else, such as the server's own end
+            self._task.uncancel()
             raise Severed(reason) from None

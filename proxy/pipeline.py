@@ -27,7 +27,7 @@ from proxy.client import Client
 from proxy.config import Config
 from proxy.failures import answer_to, error_for
 from proxy.ledger.pricing import Prices
-from proxy.lifeline import Cut, Lifeline, Severed
+from proxy.lifeline import Cut, Lifeline, Severed, Watch
 from proxy.relay import Relay, error_event
 from proxy.signals import Signals
 from proxy.types import Attempt, Call, Outcome, Plan, Record
@@ -69,19 +69,21 @@ class Pipeline:
         self._signals = signals
         self._ready = ready
         self._budget = retry.Budget()
+        self._watch = Watch()
         self._counts_no_streams: set[str] = set()
 
     async def serve(self, snapshot: Snapshot, call: Call, record: Record, client: Client) -> None:
         """Steps 3 to 9: answers the client, or raises the `TurnoutError` to answer with."""
         plan = routing.plan(snapshot.table, call.principal, call.name, call.controls, self._signals)
         record.name, record.task = plan.name, plan.task
-        lifeline = Lifeline(call.controls.timeout or plan.targets[0].timeouts.total)
+        lifeline = Lifeline(self._watch, call.controls.timeout or plan.targets[0].timeouts.total)
         request = Request(_with_defaults(call.ask, plan), plan, record, client, lifeline, snapshot)
         client.watch(lifeline)
+        self._budget.requests += 1
         try:
-            with self._budget.request():
-                await self._attempts(request)
+            await self._attempts(request)
         finally:
+            self._budget.requests -= 1
             client.unwatch()
             lifeline.release()
             accounting.settle(record)
@@ -96,8 +98,11 @@ class Pipeline:
             if step.delay > request.lifeline.time_left():
                 break
             began = time.monotonic()
-            with self._budget.retry(step.again):
+            self._budget.retries += step.again
+            try:
                 failure = await self._attempt(request, step)
+            finally:
+                self._budget.retries -= step.again
             if failure is None:
                 return
             request.record.upstream_wait += time.monotonic() - began

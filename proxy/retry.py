@@ -8,8 +8,7 @@ so that trouble upstream is not multiplied.
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from adapters.base import Failure, FailureKind, Retry, Target
@@ -42,30 +41,13 @@ Tried = Sequence[tuple[Target, Failure]]
 class Budget:
     """Retries under way may be at most a share of the requests under way, with a floor.
 
-    The form of Envoy's retry budget: it needs no clock and follows load at once.
+    The form of Envoy's retry budget: it needs no clock and follows load at once. The pipeline
+    counts both up and down.
     """
 
     def __init__(self) -> None:
         self.requests = 0
         self.retries = 0
-
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """A request is under way."""
-        self.requests += 1
-        try:
-            yield
-        finally:
-            self.requests -= 1
-
-    @contextmanager
-    def retry(self, again: bool) -> Iterator[None]:
-        """An attempt is under way, a retry if `again`."""
-        self.retries += again
-        try:
-            yield
-        finally:
-            self.retries -= again
 
     def allows(self, ratio: float) -> bool:
         """Whether one more retry fits."""

@@ -4,10 +4,12 @@ Names are looked up as an exact alias, `task/NAME`, the longest wildcard, `provi
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Protocol
+
+from pydantic import SecretStr
 
 from adapters.base import Target
 from proxy.config import Config, Provider, Route, Task
@@ -18,6 +20,7 @@ UnitPrice = Callable[[str, str, str], float | None]
 """(provider, base URL, model) -> USD for a million tokens in and out, None when unknown."""
 
 TASK_PREFIX = "task/"
+TARGETS_KEPT = 10_000
 
 
 class Signals(Protocol):
@@ -61,6 +64,7 @@ class Table:
     aliases: dict[str, Resolved]
     tasks: dict[str, Resolved]
     wildcards: tuple[tuple[str, str, Resolved], ...]  # (prefix, suffix, route), longest first
+    targets: dict[tuple[str, str], tuple[Target, ...]] = field(default_factory=dict)  # made once
 
 
 def build_table(config: Config, unit_price: UnitPrice) -> Table:
@@ -108,7 +112,7 @@ def plan(
     targets = tuple(
         target
         for choice in choices
-        for target in _targets(table.config, choice, resolved.matched, signals)
+        for target in _targets(table, choice, resolved.matched, signals)
     )
     if not targets:
         raise ModelNotFound(_why_off(table, resolved), param="model")
@@ -231,32 +235,38 @@ def _force(
     raise ModelNotFound(message, param="x-turnout-provider")
 
 
-def _targets(config: Config, choice: Choice, matched: str, signals: Signals) -> Iterator[Target]:
+def _targets(table: Table, choice: Choice, matched: str, signals: Signals) -> tuple[Target, ...]:
     """A choice through each of its provider's keys, a different key first each time."""
-    provider = config.providers.get(choice.provider)
-    if provider is None or provider.off:
-        return
     model = choice.model_for(matched)
-    keys = provider.keys
-    if not keys:
-        yield _target(choice, provider, model, 0)
-        return
-    first = signals.turn("keys of " + choice.provider) if len(keys) > 1 else 0
-    for offset in range(len(keys)):
-        yield _target(choice, provider, model, (first + offset) % len(keys))
+    name = (choice.provider, model)
+    targets = table.targets.get(name)
+    if targets is None:
+        targets = _made(table.config.providers.get(choice.provider), choice.provider, model)
+        if len(table.targets) > TARGETS_KEPT:
+            table.targets.clear()  # names come from requests: they must not fill the memory
+        table.targets[name] = targets
+    if len(targets) < 2:
+        return targets
+    first = signals.turn("keys of " + choice.provider) % len(targets)
+    return targets[first:] + targets[:first]
 
 
-def _target(choice: Choice, provider: Provider, model: str, credential: int) -> Target:
-    return Target(
-        provider=choice.provider,
-        model=model,
-        dialect=provider.dialect,
-        base_url=provider.base_url or "",
-        api_key=provider.keys[credential] if provider.keys else None,
-        credential=credential,
-        headers=tuple(provider.headers.items()),
-        timeouts=provider.timeouts,
-        weight=choice.weight,
+def _made(provider: Provider | None, name: str, model: str) -> tuple[Target, ...]:
+    if provider is None or provider.off:
+        return ()
+    keys: tuple[SecretStr | None, ...] = provider.keys or (None,)
+    return tuple(
+        Target(
+            provider=name,
+            model=model,
+            dialect=provider.dialect,
+            base_url=provider.base_url or "",
+            api_key=key,
+            credential=credential,
+            headers=tuple(provider.headers.items()),
+            timeouts=provider.timeouts,
+        )
+        for credential, key in enumerate(keys)
     )
 
 

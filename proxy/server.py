@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from proxy.app import build_app
-from proxy.client import ABORT
+from proxy.client import CONNECTION
 from proxy.config import Config, load
 from proxy.home import Home
 
@@ -26,11 +26,24 @@ SETTINGS = "TURNOUT_SERVE"
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, with one extension: the application may drop a client that does not read."""
+    """uvicorn's own, with one extension: a request has its connection (`proxy.client`)."""
+
+    is_lost = False
+    on_lost: Callable[[], None] | None = None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.is_lost = True
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def abort(self) -> None:
+        """Closes the connection without waiting for what is still to be written."""
+        self.transport.abort()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from adapters.base import Usage
 
 NANO = 10**9
 MILLION = 10**6
+KEPT = 10_000  # models whose price is remembered
 
 _VENDORS = {"gemini": "google", "xai": "x-ai", "bedrock": "aws"}
 """Usual names of a provider in a configuration that the catalogue spells otherwise."""
@@ -58,12 +59,15 @@ class Rates:
         return (total + MILLION // 2) // MILLION
 
 
+Price = Rates | tuple[Vendor, ModelInfo]
+
+
 class Prices:
     """Prices under one configuration. `overrides` maps `provider/model`, with `*`, to a price."""
 
     def __init__(self, overrides: Mapping[str, Override]) -> None:
         self._overrides = overrides
-        self._rates: dict[tuple[str, str, str], Rates | None] = {}
+        self._known: dict[tuple[str, str, str], Price | None] = {}
 
     def warm(self) -> None:
         """Loads the catalogue, which takes a while, so that no request has to."""
@@ -71,11 +75,10 @@ class Prices:
 
     def cost(self, provider: str, base_url: str, model: str, usage: Usage) -> int | None:
         """Nano-dollars; None when nobody knows the price."""
-        rates = self._flat(provider, base_url, model)
-        if rates is not None:
-            return rates.cost(usage)
-        found = _find(provider, base_url, model)
-        return None if found is None else _by_library(found, usage)
+        price = self._price(provider, base_url, model)
+        if price is None:
+            return None
+        return price.cost(usage) if isinstance(price, Rates) else _by_library(price, usage)
 
     def unit(self, provider: str, base_url: str, model: str) -> float | None:
         """USD of a million tokens in and a million out; None when nobody knows."""
@@ -95,15 +98,16 @@ class Prices:
         found = _find(provider, base_url, model)
         return found[1].context_window if found else None
 
-    def _flat(self, provider: str, base_url: str, model: str) -> Rates | None:
+    def _price(self, provider: str, base_url: str, model: str) -> Price | None:
+        """What is known of a model's price: rates, or the catalogue's entry to work it out."""
         key = (provider, base_url, model)
-        if key not in self._rates:
-            if len(self._rates) > 10_000:
-                self._rates.clear()  # names come from requests: they must not fill the memory
-            self._rates[key] = self._override(f"{provider}/{model}") or _flat_rates(
-                _find(provider, base_url, model)
-            )
-        return self._rates[key]
+        if key not in self._known:
+            if len(self._known) > KEPT:
+                self._known.clear()  # names come from requests: they must not fill the memory
+            rates = self._override(f"{provider}/{model}")
+            found = None if rates else _find(provider, base_url, model)
+            self._known[key] = rates or _flat_rates(found) or found
+        return self._known[key]
 
     def _override(self, name: str) -> Rates | None:
         """The longest pattern that fits."""

@@ -2,79 +2,98 @@
 
 from typing import Any
 
+import orjson
+
 from adapters.base import Usage
 from proxy.types import Attempt, Record
 
 MESSAGE_LIMIT = 500  # characters of an error that are kept
 
-Row = dict[str, Any]
+Row = tuple[Any, ...]
+
+REQUEST_COLUMNS = (
+    "id", "created_at", "user_id", "service_name", "job_id", "task_type", "key_id", "role",
+    "name", "provider_name", "model", "endpoint", "stream", "status_code", "outcome",
+    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+    "usage_source", "cost_nanousd", "saved_nanousd", "duration_ms", "first_token_ms", "attempts",
+    "cached", "error_code", "error_message", "metadata",
+)  # fmt: skip
+"""The order of a request's row."""
+
+ATTEMPT_COLUMNS = (
+    "id", "request_id", "number", "created_at", "provider_name", "model", "credential",
+    "status_code", "outcome",
+    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+    "usage_source", "cost_nanousd", "duration_ms", "first_token_ms", "error_code", "error_message",
+)  # fmt: skip
+"""The order of an attempt's row."""
 
 _NOTHING = Usage()
 
 
 def request_row(record: Record) -> Row:
-    """The one row of a request."""
+    """The one row of a request, in the order of `REQUEST_COLUMNS`."""
     principal = record.principal
-    return {
-        "id": record.id,
-        "created_at": int(1000 * record.started_at),
-        "user_id": record.user,
-        "service_name": record.service,
-        "job_id": record.job,
-        "task_type": record.task,
-        "key_id": principal.key_id if principal else None,
-        "role": principal.role.value if principal else None,
-        "name": record.name,
-        "provider_name": record.provider,
-        "model": record.model,
-        "endpoint": "/v1" + record.endpoint if record.endpoint else None,
-        "stream": record.stream,
-        "status_code": record.status,
-        "outcome": record.outcome.value,
-        **_tokens(record.usage or _NOTHING),
-        "usage_source": record.usage_source.value,
-        "cost_nanousd": record.cost_nanousd,
-        "saved_nanousd": 0,
-        "duration_ms": int(1000 * record.duration),
-        "first_token_ms": _millis(record.first_token),
-        "attempts": len(record.attempts),
-        "cached": False,
-        "error_code": record.error_code,
-        "error_message": _cut(record.error_message),
-        "metadata": record.metadata or None,
-    }
+    usage = record.usage or _NOTHING
+    return (
+        record.id,
+        int(1000 * record.started_at),
+        record.user,
+        record.service,
+        record.job,
+        record.task,
+        principal.key_id if principal else None,
+        principal.role.value if principal else None,
+        record.name,
+        record.provider,
+        record.model,
+        "/v1" + record.endpoint if record.endpoint else None,
+        record.stream,
+        record.status,
+        record.outcome.value,
+        usage.prompt,
+        usage.cached,
+        usage.cache_write,
+        usage.completion,
+        usage.reasoning,
+        record.usage_source.value,
+        record.cost_nanousd,
+        0,
+        int(1000 * record.duration),
+        _millis(record.first_token),
+        len(record.attempts),
+        False,
+        record.error_code,
+        _cut(record.error_message),
+        orjson.dumps(record.metadata).decode() if record.metadata else None,
+    )
 
 
 def attempt_row(record: Record, attempt: Attempt) -> Row:
-    """The row of one attempt of it."""
-    return {
-        "id": attempt.id,
-        "request_id": record.id,
-        "number": attempt.number,
-        "created_at": int(1000 * attempt.started_at),
-        "provider_name": attempt.provider,
-        "model": attempt.model,
-        "credential": attempt.credential,
-        "status_code": attempt.status,
-        "outcome": attempt.outcome.value,
-        **_tokens(attempt.usage or _NOTHING),
-        "usage_source": attempt.usage_source.value,
-        "cost_nanousd": attempt.cost_nanousd,
-        "duration_ms": int(1000 * attempt.duration),
-        "first_token_ms": _millis(attempt.first_token),
-        "error_code": attempt.error_code,
-        "error_message": _cut(attempt.error_message),
-    }
-
-
-def _tokens(usage: Usage) -> dict[str, int]:
-    return {
-        "input_tokens": usage.prompt,
-        "cached_tokens": usage.cached,
-        "cache_write_tokens": usage.cache_write,
-        "output_tokens": usage.completion,
-        "reasoning_tokens": usage.reasoning,
-    }
+    """The row of one attempt of it, in the order of `ATTEMPT_COLUMNS`."""
+    usage = attempt.usage or _NOTHING
+    return (
+        attempt.id,
+        record.id,
+        attempt.number,
+        int(1000 * attempt.started_at),
+        attempt.provider,
+        attempt.model,
+        attempt.credential,
+        attempt.status,
+        attempt.outcome.value,
+        usage.prompt,
+        usage.cached,
+        usage.cache_write,
+        usage.completion,
+        usage.reasoning,
+        attempt.usage_source.value,
+        attempt.cost_nanousd,
+        int(1000 * attempt.duration),
+        _millis(attempt.first_token),
+        attempt.error_code,
+        _cut(attempt.error_message),
+    )
 
 
 def _millis(seconds: float | None) -> int | None:
