@@ -66,8 +66,7 @@ def repeated(raw: bytes, keys: Collection[str]) -> str | None:
 
     Parsers disagree on which of two counts, so a check on one could pass the other upstream.
     """
-    suspicious = _ESCAPED_LETTER.search(raw) is not None
-    if not suspicious and all(raw.count(b'"%b"' % key.encode()) < 2 for key in keys):
+    if not any(raw.count(_quoted(key)) > 1 for key in keys) and not _ESCAPED_LETTER.search(raw):
         return None
     seen: set[str] = set()
     for member in members(raw):
@@ -90,27 +89,29 @@ def edit(
     """
     gone = [key for key in drop if key in present]
     changed = [key for key in put if key in present]
-    if gone or len(changed) > 1 or (changed and not _simple(raw, changed[0])):
+    if gone or len(changed) > 1:
         raw = _rebuild(raw, put, gone)
     elif changed:
-        raw = _replace_string(raw, changed[0], put[changed[0]])
-    added = [key for key in put if key not in present]
-    return _append(raw, {key: put[key] for key in added}) if added else raw
+        raw = _replaced(raw, changed[0], put[changed[0]]) or _rebuild(raw, put, gone)
+    if len(changed) < len(put):
+        raw = _append(raw, {key: value for key, value in put.items() if key not in present})
+    return raw
 
 
-def _simple(raw: bytes, key: str) -> bool:
-    """Whether the only `"key"` in the bytes is the top-level one, with a string for value."""
-    needle = b'"%b"' % key.encode()
+def _replaced(raw: bytes, key: str, value: bytes) -> bytes | None:
+    """`raw` with another string for `key`, the quick way.
+
+    None unless the only `"key"` in the bytes is the top-level one, with a string for its value.
+    """
+    needle = _quoted(key)
     if raw.count(needle) != 1 or _ESCAPED_LETTER.search(raw):
-        return False
-    return _STRING_VALUE.match(raw, raw.find(needle) + len(needle)) is not None
-
-
-def _replace_string(raw: bytes, key: str, value: bytes) -> bytes:
-    needle = b'"%b"' % key.encode()
+        return None
     match = _STRING_VALUE.match(raw, raw.find(needle) + len(needle))
-    assert match is not None
-    return raw[: match.start(1)] + value + raw[match.end(1) :]
+    return match and raw[: match.start(1)] + value + raw[match.end(1) :]
+
+
+def _quoted(key: str) -> bytes:
+    return b'"' + key.encode() + b'"'
 
 
 def _rebuild(raw: bytes, put: Mapping[str, bytes], gone: Collection[str]) -> bytes:

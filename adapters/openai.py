@@ -130,24 +130,21 @@ def read_usage(usage: Any) -> Usage | None:
     """OpenAI's usage object as a value; None when it is absent or says nothing."""
     if not isinstance(usage, dict):
         return None
-    prompt = _count(usage, "prompt_tokens")
-    completion = _count(usage, "completion_tokens")
+    prompt = _count(usage.get("prompt_tokens"))
+    completion = _count(usage.get("completion_tokens"))
     if prompt == completion == 0 and "prompt_tokens" not in usage:
         return None
-    spent = usage.get("prompt_tokens_details") or {}
-    made = usage.get("completion_tokens_details") or {}
-    cached = _count(spent, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens")
-    return Usage(
-        prompt=prompt,
-        completion=completion,
-        cached=min(cached, prompt),
-        cache_write=_count(spent, "cache_write_tokens"),
-        reasoning=_count(made, "reasoning_tokens"),
-    )
+    cached = cache_write = reasoning = 0
+    if isinstance(spent := usage.get("prompt_tokens_details"), dict):
+        cached = _count(spent.get("cached_tokens"))
+        cache_write = _count(spent.get("cache_write_tokens"))
+    if isinstance(made := usage.get("completion_tokens_details"), dict):
+        reasoning = _count(made.get("reasoning_tokens"))
+    cached = cached or _count(usage.get("prompt_cache_hit_tokens"))
+    return Usage(prompt, completion, min(cached, prompt), cache_write, reasoning)
 
 
-def _count(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, dict) else None
+def _count(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 

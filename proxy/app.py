@@ -13,10 +13,8 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure
 from proxy import routing
@@ -24,7 +22,6 @@ from proxy.auth import Authenticator
 from proxy.config import Config
 from proxy.doors import openai
 from proxy.doors.admin import Admin
-from proxy.errors import MethodNotAllowed, NotFound
 from proxy.home import Home, digest_key
 from proxy.keys import KeyStore
 from proxy.ledger.pricing import Prices
@@ -35,6 +32,7 @@ from proxy.middleware.access_log import AccessLog
 from proxy.middleware.body_limit import BodyLimit
 from proxy.middleware.errors import Errors
 from proxy.middleware.request_id import RequestId
+from proxy.middleware.response import Responses
 from proxy.middleware.slash import TrailingSlash
 from proxy.middleware.usage import UsageRecords
 from proxy.pipeline import Pipeline, Snapshot
@@ -55,7 +53,7 @@ class Gateway:
     def __init__(self, load: Callable[[], Config], home: Home) -> None:
         self._home = home
         self.live = Live(load, self._snapshot)
-        self._config = load()
+        self.config = load()
         self.upstream = Upstream()
         self.local = LocalModels(home.path)
         self.pipeline = Pipeline(self.upstream, Signals(), self._ready)
@@ -76,13 +74,13 @@ class Gateway:
     async def running(self, _: Starlette) -> AsyncIterator[None]:
         """The application's lifespan."""
         async with AsyncExitStack() as stack:
-            engine = await open_database(self._config.storage.database, self._home.path)
+            engine = await open_database(self.config.storage.database, self._home.path)
             stack.push_async_callback(engine.dispose)
             await self._open_books(engine, stack)
             self.upstream.open()
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.local.close)
-            self.live.put(self._config)
+            self.live.put(self.config)
             self._watch_config(stack)
             prices = self.live.current.prices
             warming = spawn(_warm_up(prices), "warm up")
@@ -90,7 +88,7 @@ class Gateway:
             yield
 
     async def _open_books(self, engine: AsyncEngine, stack: AsyncExitStack) -> None:
-        sealing = self._config.auth.encryption_key or self._home.secret("encryption_key")
+        sealing = self.config.auth.encryption_key or self._home.secret("encryption_key")
         self._keys = KeyStore(engine, digest_key(sealing))
         self._writer = Writer(engine)
         await self._keys.start()
@@ -99,8 +97,8 @@ class Gateway:
         stack.push_async_callback(self._writer.stop)
 
     def _watch_config(self, stack: AsyncExitStack) -> None:
-        if self._config.path is not None:
-            watching = spawn(self.live.watch(self._config.path), "watch the configuration")
+        if self.config.path is not None:
+            watching = spawn(self.live.watch(self.config.path), "watch the configuration")
             stack.callback(watching.cancel)
 
     def _snapshot(self, config: Config) -> Snapshot:
@@ -145,6 +143,17 @@ async def _warm_up(prices: Prices) -> None:
     gc.set_threshold(COLLECT_AFTER, 20, 50)
 
 
+class Application(Starlette):
+    """Starlette with our layers only: its own two cost each chunk of a stream a coroutine more,
+    and their work is done by `proxy.middleware.errors`."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = self.router
+        for layer, args, kwargs in reversed(self.user_middleware):
+            app = layer(app, *args, **kwargs)
+        return app
+
+
 def build_app(load: Callable[[], Config], home: Home) -> Starlette:
     """The application. `load` gives the configuration, now and at each reload.
 
@@ -153,27 +162,21 @@ def build_app(load: Callable[[], Config], home: Home) -> Starlette:
     gateway = Gateway(load, home)
     live = gateway.live
     admin = Admin(live, lambda: gateway.keys, lambda: gateway.writer)
-    app = Starlette(
+    layers = [
+        Middleware(Responses),
+        Middleware(RequestId),
+        Middleware(AccessLog),
+        Middleware(UsageRecords, submit=gateway.submit),
+        Middleware(Errors),
+        Middleware(BodyLimit, limit=lambda: live.current.config.server.body_limit),
+        Middleware(TrailingSlash),
+    ]
+    if not gateway.config.server.access_log:
+        del layers[2]
+    app = Application(
         routes=[*openai.routes(lambda: live.current, gateway.pipeline), *admin.routes()],
-        middleware=[
-            Middleware(RequestId),
-            Middleware(AccessLog, enabled=lambda: live.current.config.server.access_log),
-            Middleware(UsageRecords, submit=gateway.submit),
-            Middleware(Errors),
-            Middleware(BodyLimit, limit=lambda: live.current.config.server.body_limit),
-            Middleware(TrailingSlash),
-        ],
-        exception_handlers={HTTPException: _refuse},
+        middleware=layers,
         lifespan=gateway.running,
     )
     app.router.redirect_slashes = False
     return app
-
-
-def _refuse(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals, raised as ours: the errors middleware answers them."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        message = f"{request.scope['path']} does not take {request.method}"
-        raise MethodNotAllowed(message, headers=dict(error.headers or {}))
-    raise NotFound(f"there is nothing at {request.scope['path']}")

@@ -11,11 +11,10 @@ _counter = count(_random.getrandbits(8))
 
 
 def uuid7() -> str:
-    """A new id: 48 bits of milliseconds, 12 of a counter, 62 of chance, in the usual text form."""
+    """A new id: 48 bits of milliseconds, 12 of a counter, 62 of chance; 32 hex digits."""
     millis = time.time_ns() // 1_000_000
     turn = next(_counter) & 0xFFF
-    text = f"{millis << 80 | _FIXED | turn << 64 | _random.getrandbits(62):032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return f"{millis << 80 | _FIXED | turn << 64 | _random.getrandbits(62):032x}"
 
 
 def reseed() -> None:

@@ -5,6 +5,7 @@ memory, so that a request with a known one waits for nothing.
 """
 
 import asyncio
+import hashlib
 import hmac
 import logging
 import secrets
@@ -75,6 +76,8 @@ class KeyStore:
         self._engine = engine
         self._digest_key = digest_key
         self._by_digest: dict[str, KeyRow] = {}
+        self._tag_key = secrets.token_bytes(32)
+        self._tags: dict[bytes, str] = {}  # of known keys only, so as many as there are keys
         self._unknown: dict[str, float] = {}  # digest -> until when it is not asked for
         self._seen = 0
         self._refreshing: asyncio.Task[None] | None = None
@@ -89,8 +92,18 @@ class KeyStore:
             self._refreshing.cancel()
 
     def find(self, secret: str) -> KeyRow | None:
-        """A live key that is known here."""
-        row = self._by_digest.get(self._digest(secret))
+        """A live key that is known here.
+
+        A key seen before is known by a tag: a keyed hash of this process alone, at a tenth of
+        the cost of the digest that the database has.
+        """
+        tag = hashlib.blake2b(secret.encode(errors="replace"), key=self._tag_key).digest()
+        digest = self._tags.get(tag)
+        if digest is None:
+            digest = self._digest(secret)
+            if digest in self._by_digest:
+                self._tags[tag] = digest
+        row = self._by_digest.get(digest)
         return row if row is not None and row.is_live(time.time()) else None
 
     async def lookup(self, secret: str) -> KeyRow | None:
@@ -117,7 +130,7 @@ class KeyStore:
         """Makes a key. `models` None allows all; `expires_at` is in epoch milliseconds."""
         secret = PREFIX + secrets.token_urlsafe(32)
         now = _now()
-        key_id = "key_" + uuid7().replace("-", "")
+        key_id = "key_" + uuid7()
         row = {
             "id": key_id,
             "name": name,

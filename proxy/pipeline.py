@@ -136,7 +136,8 @@ class Pipeline:
     async def _exchange(self, request: Request, target: Target, attempt: Attempt) -> None:
         """Steps 6 to 8 with one target: returns when the client has its whole answer."""
         ask, lifeline = request.ask, request.lifeline
-        target = await self._ready(target)
+        if not target.base_url:
+            target = await self._ready(target)
         adapter = ADAPTERS[target.dialect]
         cut = Cut.FIRST_TOKEN if ask.stream else Cut.RESPONSE
         timeouts = target.timeouts

@@ -27,6 +27,8 @@ class Signals:
 
     def note_latency(self, target: str, seconds: float) -> None:
         """Takes one sample."""
-        known = self.latency(target)
-        smooth = seconds if known is None else known + SMOOTHING * (seconds - known)
-        self._latencies[target] = (smooth, time.monotonic())
+        now = time.monotonic()
+        known = self._latencies.get(target)
+        if known is not None and now - known[1] < STALE_AFTER:
+            seconds = known[0] + SMOOTHING * (seconds - known[0])
+        self._latencies[target] = (seconds, now)

@@ -18,7 +18,7 @@ from proxy.errors import InvalidRequest
 GUARDED = ("model", "stream")
 """Members that Turnout decides by: given twice, another parser might take the other one."""
 
-REFUSED = ("api_base", "api_key", "base_url")
+REFUSED = frozenset({"api_base", "api_key", "base_url"})
 """Members by which other gateways let a request choose where it is sent, and with which key."""
 
 
@@ -54,15 +54,15 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 def check(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
     """Raises `InvalidRequest` for a member of the wrong type or range, naming it."""
-    for name in REFUSED:
-        if name in body:
+    rules, required = _RULES[endpoint], _REQUIRED[endpoint]
+    for name in required:
+        if body.get(name) is None:
+            raise InvalidRequest(f"{name!r} is missing", param=name)
+    for name, value in body.items():
+        if name in REFUSED:
             message = f"{name!r} may not be given in a request; providers are configured in Turnout"
             raise InvalidRequest(message, param=name, code="unknown_parameter")
-    for name, rule in _RULES[endpoint].items():
-        value = body.get(name)
-        if value is None and name not in _REQUIRED[endpoint]:
-            continue
-        fault = rule(value)
+        fault = rules[name](value) if name in rules and value is not None else None
         if fault:
             raise InvalidRequest(f"{name!r} {fault}", param=name)
 

@@ -19,6 +19,8 @@ VALUE_LIMIT = 256  # characters of a name or id
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _PREFIX = b"x-turnout-"
 
+NOTHING_ASKED = Controls()
+_BY_BODY = frozenset({"user", "metadata"})
 _FROM_METADATA = {"service_name": "service", "job_id": "job", "task": "task"}
 
 
@@ -29,6 +31,8 @@ def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Controls:
         for name, value in headers.items()
         if name.startswith(_PREFIX)
     }
+    if not given and _BY_BODY.isdisjoint(body):
+        return NOTHING_ASKED
     metadata = dict(body.get("metadata") or {})
     from_body = {
         control: str(metadata.pop(field))[:VALUE_LIMIT]

@@ -1,4 +1,4 @@
 """What every route shares, without reading the body. Pure ASGI, outermost first:
 
-request_id -> access_log -> usage -> errors -> body_limit -> slash -> the routes.
+response -> request_id -> access_log -> usage -> errors -> body_limit -> slash -> the routes.
 """

@@ -2,11 +2,13 @@
 
 import logging
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.errors import Internal, TurnoutError
+from proxy.errors import Internal, MethodNotAllowed, NotFound, TurnoutError
 from proxy.middleware.request_id import REQUEST_ID
+from proxy.middleware.response import RESPONSE
 from proxy.middleware.usage import RECORD
 
 log = logging.getLogger("turnout.errors")
@@ -22,27 +24,30 @@ class Errors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def send_noting_start(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_noting_start)
+            await self._app(scope, receive, send)
         except TurnoutError as error:
-            if started:
+            if scope[RESPONSE].status:
                 raise
             await _answer(error, scope, send)
+        except HTTPException as error:
+            await _answer(_ours(error, scope), scope, send)
         except ClientDisconnect:
             return  # nobody to answer; the usage record says that the client left
-        except Exception:
-            log.exception("request %s failed in Turnout itself", scope.get(REQUEST_ID))
-            if started:
+        except Exception:  # the last who can answer; logged with the request's id
+            log.exception("request %s failed in Turnout itself", scope[REQUEST_ID])
+            if scope[RESPONSE].status:
                 raise
             message = "Turnout itself failed; its log has the details under this request's id"
             await _answer(Internal(message), scope, send)
+
+
+def _ours(error: HTTPException, scope: Scope) -> TurnoutError:
+    """Starlette's own refusals in our shape."""
+    if error.status_code == 405:
+        message = f"{scope['path']} does not take {scope['method']}"
+        return MethodNotAllowed(message, headers=dict(error.headers or {}))
+    return NotFound(f"there is nothing at {scope['path']}")
 
 
 async def _answer(error: TurnoutError, scope: Scope, send: Send) -> None:

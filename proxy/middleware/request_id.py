@@ -1,8 +1,9 @@
 """Gives each request an id, and each response its `x-request-id`."""
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.ids import uuid7
+from proxy.middleware.response import RESPONSE
 
 REQUEST_ID = "turnout.request_id"
 """The key of the id in the ASGI scope."""
@@ -15,15 +16,7 @@ class RequestId:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = scope[REQUEST_ID] = uuid7()
-        header = (b"x-request-id", b"req_" + request_id.replace("-", "").encode())
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [header, *message.get("headers", ())]
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
+        if scope["type"] == "http":
+            request_id = scope[REQUEST_ID] = uuid7()
+            scope[RESPONSE].headers.append((b"x-request-id", b"req_" + request_id.encode()))
+        await self._app(scope, receive, send)

@@ -6,9 +6,10 @@ However it ended: answered, failed, cancelled. The pipeline fills the record in 
 import time
 from collections.abc import Callable
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.middleware.request_id import REQUEST_ID
+from proxy.middleware.response import RESPONSE
 from proxy.types import Outcome, Record
 
 RECORD = "turnout.record"
@@ -31,22 +32,17 @@ class UsageRecords:
             await self._app(scope, receive, send)
             return
         record = scope[RECORD] = Record(scope[REQUEST_ID])
-
-        async def send_noting_status(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                record.status = message["status"]
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_noting_status)
+            await self._app(scope, receive, send)
         finally:
             if record.admitted:
-                _complete(record)
+                _complete(record, scope[RESPONSE].status)
                 self._submit(record)
 
 
-def _complete(record: Record) -> None:
+def _complete(record: Record, status: int) -> None:
     record.duration = time.monotonic() - record.started
-    if not record.status:
+    record.status = status
+    if not status:
         record.status = CLIENT_CLOSED
         record.outcome = Outcome.CLIENT_CLOSED
