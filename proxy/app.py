@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure
-from proxy import routing
+from proxy import retry, routing
 from proxy.auth import Authenticator
 from proxy.config import Config
 from proxy.doors import openai
@@ -114,6 +114,7 @@ class Gateway:
                 auth.anonymous,
             ),
             prices=prices,
+            policy=retry.Policy(config.retry.attempts, config.retry.backoff, config.retry.budget),
         )
 
     async def _ready(self, target: Target) -> Target:

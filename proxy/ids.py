@@ -17,6 +17,11 @@ def uuid7() -> str:
     return f"{millis << 80 | _FIXED | turn << 64 | _random.getrandbits(62):032x}"
 
 
+def earliest(at: float) -> str:
+    """The id that all those made since `at`, in epoch seconds, come after."""
+    return f"{int(at * 1000) << 80:032x}"
+
+
 def reseed() -> None:
     """After a fork: the child must not go on with its parent's numbers."""
     _random.seed(os.urandom(32))

@@ -47,6 +47,7 @@ class Snapshot:
     table: routing.Table
     auth: Authenticator
     prices: Prices
+    policy: retry.Policy
 
 
 @dataclass(slots=True)
@@ -90,9 +91,8 @@ class Pipeline:
 
     async def _attempts(self, request: Request) -> None:
         """Step 6, until a target answers. Raises the last failure's error when none does."""
-        config = request.snapshot.config.retry
-        policy = retry.Policy(config.attempts, config.backoff, config.budget)
-        targets = [self._as_learned(target) for target in request.plan.targets]
+        policy = request.snapshot.policy
+        targets = self._as_learned(request.plan.targets)
         tried: list[tuple[Target, Failure]] = []
         while step := retry.next_step(targets, tried, policy, self._budget):
             if step.delay > request.lifeline.time_left():
@@ -183,10 +183,15 @@ class Pipeline:
             await request.client.abort()
         return None
 
-    def _as_learned(self, target: Target) -> Target:
-        if target.provider in self._counts_no_streams:
-            return replace(target, takes_stream_options=False)
-        return target
+    def _as_learned(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """The targets, without what their providers have been seen to refuse."""
+        refusing = self._counts_no_streams
+        if not refusing:
+            return targets
+        return tuple(
+            replace(target, takes_stream_options=False) if target.provider in refusing else target
+            for target in targets
+        )
 
     def _learn(self, target: Target, failure: Failure) -> None:
         if failure.kind is FailureKind.STREAM_OPTIONS and target.takes_stream_options:

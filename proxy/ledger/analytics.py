@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import case, func, null, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from proxy.ids import earliest
 from proxy.storage.schema import requests
 
 GROUPS = {
@@ -46,7 +47,7 @@ async def summarise(engine: AsyncEngine, days: int, by: str | None = None) -> li
     """The requests of the last `days` days, by one of `GROUPS` or all together; dearest first."""
     table = requests.c
     group: Any = GROUPS[by] if by else null()
-    since = int(1000 * (time.time() - days * DAY))
+    since = earliest(time.time() - days * DAY)
     query = select(
         group.label("group"),
         func.count().label("requests"),
@@ -58,7 +59,7 @@ async def summarise(engine: AsyncEngine, days: int, by: str | None = None) -> li
         func.sum(table.reasoning_tokens).label("reasoning_tokens"),
         func.coalesce(func.sum(table.cost_nanousd), 0).label("cost"),
         func.avg(table.duration_ms).label("latency"),
-    ).where(table.created_at >= since)
+    ).where(table.id >= since)
     if by:
         query = query.group_by(group)
     async with engine.connect() as connection:

@@ -21,7 +21,7 @@ REQUEST_COLUMNS = (
 """The order of a request's row."""
 
 ATTEMPT_COLUMNS = (
-    "id", "request_id", "number", "created_at", "provider_name", "model", "credential",
+    "request_id", "number", "id", "created_at", "provider_name", "model", "credential",
     "status_code", "outcome",
     "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
     "usage_source", "cost_nanousd", "duration_ms", "first_token_ms", "error_code", "error_message",
@@ -73,9 +73,9 @@ def attempt_row(record: Record, attempt: Attempt) -> Row:
     """The row of one attempt of it, in the order of `ATTEMPT_COLUMNS`."""
     usage = attempt.usage or _NOTHING
     return (
-        attempt.id,
         record.id,
         attempt.number,
+        attempt.id,
         int(1000 * attempt.started_at),
         attempt.provider,
         attempt.model,

@@ -8,43 +8,22 @@ is the one way in.)
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
 
-from sqlalchemy import Table
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from proxy.ledger.inserts import insert_new
 from proxy.ledger.rows import ATTEMPT_COLUMNS, REQUEST_COLUMNS, attempt_row, request_row
 from proxy.storage.schema import attempts, requests
 from proxy.tasks import spawn
 from proxy.types import Record
 
-GROUP = 0.05  # seconds in which records are gathered into one transaction
+GROUP = 0.1  # seconds in which records are gathered into one transaction
 BATCH = 1000  # records of one transaction at most
 LIMIT = 200_000  # records that wait at most; more are counted as lost
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between tries while the database is away
 
-DIALECT = sqlite.dialect(paramstyle="qmark")
-
 log = logging.getLogger("turnout.ledger")
-
-
-def _statement(table: Table, columns: Sequence[str]) -> str:
-    """The INSERT of rows given as tuples, compiled once.
-
-    Given as dictionaries to SQLAlchemy's own executemany a row costs 25 µs more than in this way.
-    """
-    values = dict.fromkeys(columns)
-    compiled = insert(table).values(values).on_conflict_do_nothing().compile(dialect=DIALECT)
-    assert compiled.positiontup is not None
-    assert tuple(compiled.positiontup) == tuple(columns)
-    return str(compiled)
-
-
-_INSERT_REQUEST = _statement(requests, REQUEST_COLUMNS)
-_INSERT_ATTEMPT = _statement(attempts, ATTEMPT_COLUMNS)
 
 
 class Writer:
@@ -126,9 +105,8 @@ class Writer:
         self._empty.set()
 
     async def _write(self, batch: list[Record]) -> None:
+        rows = [request_row(record) for record in batch]
         tries = [attempt_row(record, attempt) for record in batch for attempt in record.attempts]
         async with self._engine.begin() as connection:
-            rows = [request_row(record) for record in batch]
-            await connection.exec_driver_sql(_INSERT_REQUEST, rows)
-            if tries:
-                await connection.exec_driver_sql(_INSERT_ATTEMPT, tries)
+            await insert_new(connection, requests, REQUEST_COLUMNS, rows)
+            await insert_new(connection, attempts, ATTEMPT_COLUMNS, tries)

@@ -32,7 +32,7 @@ def _tokens() -> list[Column[int]]:
 requests = Table(
     "requests",
     metadata,
-    Column("id", String(36), primary_key=True),
+    Column("id", String(32), primary_key=True),
     Column("created_at", BigInteger, nullable=False),
     Column("user_id", String),
     Column("service_name", String),
@@ -58,15 +58,16 @@ requests = Table(
     Column("error_code", String),
     Column("error_message", String),
     Column("metadata", JSON),
-    Index("requests_by_time", "created_at"),
+    sqlite_with_rowid=False,
 )
+"""Ids begin with the time, so the primary key is the index by time too (`proxy.ids.earliest`)."""
 
 attempts = Table(
     "attempts",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("request_id", String(36), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("request_id", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(32), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("provider_name", String, nullable=False),
     Column("model", String, nullable=False),
@@ -80,7 +81,7 @@ attempts = Table(
     Column("first_token_ms", Integer),
     Column("error_code", String),
     Column("error_message", String),
-    Index("attempts_by_request", "request_id"),
+    sqlite_with_rowid=False,
 )
 
 keys = Table(

@@ -20,9 +20,15 @@ def _tokens() -> list[sa.Column[int]]:
 
 
 def upgrade() -> None:
+    _requests()
+    _attempts()
+    _keys()
+
+
+def _requests() -> None:
     op.create_table(
         "requests",
-        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("id", sa.String(32), primary_key=True),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("user_id", sa.String),
         sa.Column("service_name", sa.String),
@@ -48,13 +54,16 @@ def upgrade() -> None:
         sa.Column("error_code", sa.String),
         sa.Column("error_message", sa.String),
         sa.Column("metadata", sa.JSON),
+        sqlite_with_rowid=False,
     )
-    op.create_index("requests_by_time", "requests", ["created_at"])
+
+
+def _attempts() -> None:
     op.create_table(
         "attempts",
-        sa.Column("id", sa.String(36), primary_key=True),
-        sa.Column("request_id", sa.String(36), nullable=False),
-        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("request_id", sa.String(32), primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("id", sa.String(32), nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("provider_name", sa.String, nullable=False),
         sa.Column("model", sa.String, nullable=False),
@@ -68,8 +77,11 @@ def upgrade() -> None:
         sa.Column("first_token_ms", sa.Integer),
         sa.Column("error_code", sa.String),
         sa.Column("error_message", sa.String),
+        sqlite_with_rowid=False,
     )
-    op.create_index("attempts_by_request", "attempts", ["request_id"])
+
+
+def _keys() -> None:
     op.create_table(
         "keys",
         sa.Column("id", sa.String, primary_key=True),
