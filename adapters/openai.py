@@ -6,6 +6,7 @@ once (about a microsecond), because only so can a malformed one be told, an end 
 usage from content; what is parsed is not written again.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ from adapters.failures import Complaint, classify, interrupted, invalid_reply, r
 from adapters.sse import Decoder, event
 
 DONE = b"data: [DONE]\n\n"
+PLAIN_TEXT = re.compile(rb"[ !#-\[\]-~]+")
+"""Text that a JSON string holds as it is: ASCII without quotes, backslashes and controls."""
 
 
 class OpenAI:
@@ -235,9 +238,17 @@ class OpenAIStream:
         self._finished: set[int] = set()
         self._last: dict[str, Any] = {}
         self._usage_chunk: dict[str, Any] | None = None
+        self._begins: bytes | None = None  # of a chunk that differs in its text alone
+        self._ends = b""
 
     def feed(self, data: bytes) -> bytes:
+        if self._is_whole(data) and self._is_like_the_last(data[6:-2]):
+            return data
         return self._take_all(self._events.feed(data))
+
+    def _is_whole(self, data: bytes) -> bool:
+        """Whether `data` may be just one event, as Turnout would write it."""
+        return self._events.is_between and data.startswith(b"data: ") and data.endswith(b"\n\n")
 
     def finish(self) -> bytes:
         out = self._take_all(self._events.finish())
@@ -253,80 +264,102 @@ class OpenAIStream:
     def _take_all(self, payloads: list[bytes]) -> bytes:
         if self.done or self.failure:
             return b""
-        out: list[bytes] = []
+        out = b""
         for payload in payloads:
-            self._take(payload, out)
+            out += event(payload) if self._is_like_the_last(payload) else self._take(payload)
             if self.done or self.failure:
                 break
         if self._events.overflow and not self.failure:
             message = f"an event of the upstream's stream is over {self._events.limit} bytes"
             self.failure = Failure(FailureKind.EVENT_TOO_LARGE, message, Retry.NEXT_TARGET)
-        return b"".join(out)
+        return out
 
-    def _take(self, payload: bytes, out: list[bytes]) -> None:
+    def _take(self, payload: bytes) -> bytes:
+        """What one event becomes."""
         try:
             chunk = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            self._take_odd(payload, out)
-            return
-        if not isinstance(chunk, dict):
-            self.skipped += 1
-            return
+            choices = chunk.get("choices")
+        except (orjson.JSONDecodeError, AttributeError):
+            return self._take_odd(payload)
         if chunk.get("error"):
             self.failure = _error_of(chunk)
-            return
-        choices = chunk.get("choices")
+            return b""
         usage = chunk.get("usage")
         if usage:
             self.usage = read_usage(usage) or self.usage
             if not choices:
                 self._usage_chunk = chunk
-                return
+                return b""
         self._last = chunk
-        if choices and isinstance(choices, list) and self._read_choices(choices):
+        if isinstance(choices, list) and self._read_choices(choices):
             payload = orjson.dumps(chunk)
-        out.append(event(payload))
+        elif not usage:
+            self._learn_shape(payload, choices)
+        return event(payload)
 
-    def _take_odd(self, payload: bytes, out: list[bytes]) -> None:
+    def _is_like_the_last(self, payload: bytes) -> bool:
+        """Whether an event differs from one parsed before in its text alone, and in plain text.
+
+        Most of a stream is: the same members around another word. To see that costs half a
+        microsecond, to parse it three, and nothing in it is news but the text's length.
+        """
+        begins, ends = self._begins, self._ends
+        if begins is None or not (payload.startswith(begins) and payload.endswith(ends)):
+            return False
+        text = payload[len(begins) : -len(ends)]
+        if not PLAIN_TEXT.fullmatch(text):
+            return False
+        self.contents += 1
+        self.text_bytes += len(text)
+        return True
+
+    def _learn_shape(self, payload: bytes, choices: Any) -> None:
+        """Notes what stands around the text of a chunk that has nothing else to say."""
+        self._begins = None
+        match choices:
+            case [{"delta": {"content": str(text), **others}, "finish_reason": None}] if not others:
+                pass
+            case _:
+                return
+        written = orjson.dumps(text)
+        for member in (b'"content":' + written, b'"content": ' + written):
+            if payload.count(member) == 1 and b"\n" not in payload:
+                begin, end = payload.split(member)
+                self._begins = begin + member[: -len(written)] + b'"'
+                self._ends = b'"' + end
+
+    def _take_odd(self, payload: bytes) -> bytes:
+        """`[DONE]`, or what is no JSON object."""
         if payload.strip() != b"[DONE]":
             self.skipped += 1
         elif self._whole():
-            out.append(self._end())
+            return self._end()
         else:
             self.failure = interrupted("the upstream said [DONE] before every choice had finished")
+        return b""
 
     def _read_choices(self, choices: list[Any]) -> bool:
         """Notes content and ends; True when a choice had to be changed."""
-        changed = False
-        content = False
+        changed = content = False
         for choice in choices:
             if not isinstance(choice, dict):
                 continue
-            index = choice.get("index", 0)
+            index = choice.get("index")
+            if not isinstance(index, int):
+                index = 0
             self._seen.add(index)
             if choice.get("finish_reason") is not None:
                 changed |= _normalise_finish(choice)
                 self._finished.add(index)
                 content = True
-            content |= self._read_delta(choice)
+            delta = choice.get("delta")
+            parts = delta if isinstance(delta, dict) else {"text": choice.get("text")}
+            for name, value in parts.items():
+                if value and name != "role":
+                    self.text_bytes += text_size(value)
+                    content = True
         self.contents += content
         return changed
-
-    def _read_delta(self, choice: dict[str, Any]) -> bool:
-        """Whether a choice carries anything but its role."""
-        text = choice.get("text")
-        if text:
-            self.text_bytes += text_size(text)
-            return True
-        delta = choice.get("delta")
-        if not isinstance(delta, dict):
-            return False
-        found = False
-        for name, value in delta.items():
-            if value and name != "role":
-                self.text_bytes += text_size(value)
-                found = True
-        return found
 
     def _whole(self) -> bool:
         return bool(self._seen) and self._seen <= self._finished

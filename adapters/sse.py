@@ -47,18 +47,24 @@ class Decoder:
             return []
         return self._feed_whole(data) or self._feed_lines(data)
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the bytes so far ended with an event: none has begun and not ended."""
+        return not (self._line or self._data or self._after_cr or self.overflow)
+
     def finish(self) -> list[bytes]:
         """At the end of file: an event whose last line breaks were left out still counts."""
         return [] if self.overflow else self._feed_lines(b"\n\n")
 
     def _feed_whole(self, data: bytes) -> list[bytes] | None:
         """The common case, one scan in C: `data` is a run of whole one-line LF events."""
-        if self._line or self._data or self._after_cr or not data.startswith(b"data: "):
+        if self._line or self._data or self._after_cr or b"\r" in data:
             return None
-        if not data.endswith(b"\n\n") or b"\r" in data:
+        if not (data.startswith(b"data: ") and data.endswith(b"\n\n")):
             return None
-        payloads = data[6:-2].split(b"\n\ndata: ")
-        if data.count(b"\n") != 2 * len(payloads):
+        breaks = data.count(b"\n")
+        payloads = [data[6:-2]] if breaks == 2 else data[6:-2].split(b"\n\ndata: ")
+        if breaks != 2 * len(payloads):
             return None  # several lines an event, or comments between
         self._started = True
         return payloads

@@ -32,7 +32,6 @@ from proxy.middleware.access_log import AccessLog
 from proxy.middleware.body_limit import BodyLimit
 from proxy.middleware.errors import Errors
 from proxy.middleware.request_id import RequestId
-from proxy.middleware.response import Responses
 from proxy.middleware.slash import TrailingSlash
 from proxy.middleware.usage import UsageRecords
 from proxy.pipeline import Pipeline, Snapshot
@@ -44,7 +43,7 @@ from proxy.upstream import Upstream
 
 log = logging.getLogger("turnout")
 
-COLLECT_AFTER = 10_000  # objects made and not freed before the youngest are looked through
+COLLECT_AFTER = 50_000  # objects made and not freed before the youngest are looked through
 
 
 class Gateway:
@@ -82,8 +81,7 @@ class Gateway:
             stack.push_async_callback(self.local.close)
             self.live.put(self.config)
             self._watch_config(stack)
-            prices = self.live.current.prices
-            warming = spawn(_warm_up(prices), "warm up")
+            warming = spawn(_warm_up(self.live.current), "warm up")
             stack.callback(warming.cancel)
             yield
 
@@ -132,16 +130,18 @@ class Gateway:
         self.writer.submit(record)
 
 
-async def _warm_up(prices: Prices) -> None:
+async def _warm_up(snapshot: Snapshot) -> None:
     """Loads the price catalogue, then keeps the collector from walking what never dies.
 
     Libraries and catalogue are some 300,000 objects. Walking them over and over took a seventh
     of a request's CPU, and pauses of 40 ms (docs/performance.md).
     """
-    await asyncio.to_thread(prices.warm)
+    providers = snapshot.config.providers.items()
+    known = [(name, p.base_url or "") for name, p in providers if not p.off]
+    await asyncio.to_thread(snapshot.prices.warm, known)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 50)
+    gc.set_threshold(COLLECT_AFTER, 20, 100)
 
 
 class Application(Starlette):
@@ -164,7 +164,6 @@ def build_app(load: Callable[[], Config], home: Home) -> Starlette:
     live = gateway.live
     admin = Admin(live, lambda: gateway.keys, lambda: gateway.writer)
     layers = [
-        Middleware(Responses),
         Middleware(RequestId),
         Middleware(AccessLog),
         Middleware(UsageRecords, submit=gateway.submit),
@@ -173,7 +172,7 @@ def build_app(load: Callable[[], Config], home: Home) -> Starlette:
         Middleware(TrailingSlash),
     ]
     if not gateway.config.server.access_log:
-        del layers[2]
+        del layers[1]
     app = Application(
         routes=[*openai.routes(lambda: live.current, gateway.pipeline), *admin.routes()],
         middleware=layers,

@@ -5,12 +5,13 @@ seconds at most; memory stays bounded by the server's and the socket's buffers.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from starlette.types import Scope, Send
+from starlette.types import Message, Scope
 
 from proxy.lifeline import Cut, Lifeline
+from proxy.response import RESPONSE, Response
 
 CONNECTION = "turnout.connection"
 """ASGI extension of our server: the `Connection` that a request came by."""
@@ -25,22 +26,29 @@ class Connection(Protocol):
     is_lost: bool
     on_lost: Callable[[], None] | None
 
+    @property
+    def is_full(self) -> bool: ...
+
     def abort(self) -> None: ...
 
 
 class Client:
     """The other end of one request."""
 
-    __slots__ = ("_connection", "_send", "_send_timeout", "started")
+    __slots__ = ("_body", "_connection", "_lifeline", "_send", "_send_timeout", "started")
 
-    def __init__(self, scope: Scope, send: Send, send_timeout: float) -> None:
+    def __init__(self, scope: Scope, send_timeout: float) -> None:
+        response: Response = scope[RESPONSE]
         self._connection: Connection = scope["extensions"][CONNECTION]
-        self._send = send
+        self._send = response
+        self._body = response.send_body
         self._send_timeout = send_timeout
+        self._lifeline: Lifeline | None = None
         self.started = False
 
     def watch(self, lifeline: Lifeline) -> None:
-        """From now on `lifeline` is cut when the client leaves, or has left."""
+        """From now on `lifeline` is cut when the client leaves, or has left, or does not read."""
+        self._lifeline = lifeline
         if self._connection.is_lost:
             lifeline.cut(Cut.CLIENT_GONE)
         else:
@@ -53,17 +61,31 @@ class Client:
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def write(self, data: bytes, lifeline: Lifeline) -> None:
-        """A part of the body; cut with `CLIENT_SLOW` when it can't be put down in time."""
-        lifeline.arm(Cut.CLIENT_SLOW, lifeline.now() + self._send_timeout)
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+    def write(self, data: bytes) -> Awaitable[None]:
+        """A part of the body. Waits, and is cut for it, only while the last ones are not read."""
+        message = {"type": "http.response.body", "body": data, "more_body": True}
+        if self._connection.is_full:
+            return self._wait_and_send(message)
+        return self._body(message)
 
-    async def end(self, data: bytes, lifeline: Lifeline) -> None:
+    async def end(self, data: bytes) -> None:
         """The last part of the body; nothing is cut any more once it is down."""
-        lifeline.arm(Cut.CLIENT_SLOW, lifeline.now() + self._send_timeout)
-        await self._send({"type": "http.response.body", "body": data})
+        message = {"type": "http.response.body", "body": data}
+        if self._connection.is_full:
+            await self._wait_and_send(message)
+        else:
+            await self._body(message)
         self.unwatch()
-        lifeline.release()
+        if self._lifeline is not None:
+            self._lifeline.release()
+
+    async def _wait_and_send(self, message: Message) -> None:
+        lifeline = self._lifeline
+        assert lifeline is not None, "written to without being watched"
+        waits_for, patience = lifeline.waits_for, lifeline.patience
+        lifeline.arm(Cut.CLIENT_SLOW, self._send_timeout)
+        await self._body(message)
+        lifeline.arm(waits_for, patience)
 
     async def abort(self) -> None:
         """Closes the connection at once: a client that does not read would hold its buffers."""

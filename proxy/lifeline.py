@@ -52,8 +52,8 @@ class Watch:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for lifeline in [line for line in self._out if line.due <= now]:
-            lifeline.cut(lifeline.waits_for)
+        for lifeline in list(self._out):
+            lifeline.check(now)
         self._ticking = loop.call_later(TICK, self._look)
 
 
@@ -63,7 +63,7 @@ class Lifeline:
     Every await of a request stands inside `guard`, so that a cut can strike nowhere else.
     """
 
-    __slots__ = ("_loop", "_reason", "_task", "_total", "_watch", "due", "waits_for")
+    __slots__ = ("_loop", "_reason", "_since", "_task", "_total", "_watch", "patience", "waits_for")
 
     def __init__(self, watch: Watch, total: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -72,31 +72,38 @@ class Lifeline:
         self._task = task
         self._watch = watch
         self._reason: Cut | None = None
-        self._total = self._loop.time() + total
-        self.due = self._total
+        self._since = self._loop.time()
+        self._total = self._since + total
+        self.patience = float("inf")
         self.waits_for = Cut.TOTAL
         watch.add(self)
-
-    def now(self) -> float:
-        """The loop's clock, in seconds, that `arm` counts by."""
-        return self._loop.time()
 
     def time_left(self) -> float:
         """Seconds to the total deadline."""
         return self._total - self._loop.time()
 
-    def arm(self, cut: Cut, due: float) -> None:
-        """From now on `cut` happens at `due`, or the total deadline if that is nearer."""
-        if due < self._total:
-            self.due, self.waits_for = due, cut
-        else:
-            self.due, self.waits_for = self._total, Cut.TOTAL
+    def arm(self, cut: Cut, seconds: float) -> None:
+        """From now on `cut` happens in `seconds`, unless `touch` begins them anew."""
+        self.waits_for = cut
+        self.patience = seconds
+        self._since = self._loop.time()
+
+    def touch(self) -> None:
+        """What is waited for has come: the wait begins anew."""
+        self._since = self._loop.time()
+
+    def check(self, now: float) -> None:
+        """Strikes, if it is time; `now` by the loop's clock."""
+        if now >= self._total:
+            self.cut(Cut.TOTAL)
+        elif now >= self._since + self.patience:
+            self.cut(self.waits_for)
 
     def cut(self, reason: Cut) -> None:
         """Cancels the task now; the first reason stands."""
         if self._reason is None:
             self._reason = reason
-            self.due = float("inf")  # until the next `arm`
+            self.patience = float("inf")  # until the next `arm`
             self._task.cancel()
 
     def release(self) -> None:

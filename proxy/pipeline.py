@@ -142,7 +142,7 @@ class Pipeline:
         cut = Cut.FIRST_TOKEN if ask.stream else Cut.RESPONSE
         timeouts = target.timeouts
         patience = timeouts.first_token if ask.stream else timeouts.response
-        lifeline.arm(cut, lifeline.now() + patience)
+        lifeline.arm(cut, patience)
         exchange = await self._upstream.send(adapter.request(ask, target), target)
         try:
             attempt.status = exchange.status
@@ -152,7 +152,6 @@ class Pipeline:
             relay = Relay(
                 ask=ask,
                 target=target,
-                plan=request.plan,
                 adapter=adapter,
                 client=request.client,
                 lifeline=lifeline,
@@ -176,7 +175,7 @@ class Pipeline:
         error = error_for(failure, target)
         request.record.outcome = Outcome.FAILED
         request.record.error_code, request.record.error_message = error.code, error.message
-        last = request.client.end(error_event(error), request.lifeline)
+        last = request.client.end(error_event(error))
         try:
             await request.lifeline.guard(last)
         except Severed:

@@ -22,8 +22,8 @@ from proxy.client import Client
 from proxy.errors import TurnoutError, error_body
 from proxy.ledger.pricing import Prices
 from proxy.lifeline import Cut, Lifeline
-from proxy.types import Attempt, Outcome, Plan, Record
-from proxy.upstream import ERROR_LIMIT, Exchange
+from proxy.types import Attempt, Outcome, Record
+from proxy.upstream import BROKEN, ERROR_LIMIT, Exchange, broken
 
 HELD_LIMIT = 1024 * 1024  # bytes of events before the first content
 DRAIN = 0.25  # seconds that a finished answer's end is waited for, to keep its connection
@@ -35,7 +35,6 @@ class Relay:
 
     ask: Ask
     target: Target
-    plan: Plan
     adapter: Adapter
     client: Client
     lifeline: Lifeline
@@ -54,7 +53,7 @@ class Relay:
         if self.attempt.cost_nanousd is not None:
             headers.append((b"x-turnout-cost-usd", _usd(self.attempt.cost_nanousd)))
         await self.client.start(200, headers)
-        await self.client.end(reply.body, self.lifeline)
+        await self.client.end(reply.body)
 
     async def stream(self, exchange: Exchange) -> None:
         """A stream, event by event; returns when the client has its end."""
@@ -62,7 +61,11 @@ class Relay:
             await self._refuse(exchange)
         translator = self.adapter.stream(self.ask, self._cost)
         try:
-            await self._pass_on(exchange, translator)
+            held = await self._until_content(exchange, translator)
+            await self._commit()
+            await self._pass_on(held, exchange, translator)
+        except BROKEN as error:
+            raise UpstreamFailure(broken(error)) from None
         finally:
             # Whatever ended it, what was given out is on the books.
             if translator.contents or translator.usage:
@@ -74,48 +77,43 @@ class Relay:
         self.adapter.reply(self.ask, await exchange.read(ERROR_LIMIT))
         raise UpstreamFailure(invalid_reply("the upstream answered a stream with a whole answer"))
 
-    async def _pass_on(self, exchange: Exchange, translator: StreamTranslator) -> None:
+    async def _until_content(self, exchange: Exchange, translator: StreamTranslator) -> bytes:
+        """What the client is to get first. Any failure up to here may be made good elsewhere."""
         held = b""
-        contents = 0
-        idle = 0.0  # the deadline of the next content
-        async for data in exchange.pieces():
-            out = translator.feed(data)
-            if translator.contents != contents:
-                contents = translator.contents
-                idle = self.lifeline.now() + self.target.timeouts.idle
-            if not self.client.started:
-                held += out
-                if not contents and not translator.failure and len(held) < HELD_LIMIT:
-                    continue
-                out = await self._commit(held, translator)
-            if translator.done:
-                return await self._end(out)
-            if out:
-                await self.client.write(out, self.lifeline)
-            if translator.failure:
-                raise UpstreamFailure(translator.failure)
-            self.lifeline.arm(Cut.IDLE, idle)
-        out = translator.finish()
-        if translator.failure:
-            raise UpstreamFailure(translator.failure)
-        if not self.client.started:
-            out = await self._commit(held + out, translator)
-        return await self._end(out)
+        while data := await exchange.read_some():
+            held += translator.feed(data)
+            if translator.contents or translator.failure or len(held) > HELD_LIMIT:
+                break
+        else:
+            held += translator.finish()
+        if translator.contents:
+            return held
+        raise UpstreamFailure(translator.failure or invalid_reply("a stream without content"))
 
-    async def _commit(self, held: bytes, translator: StreamTranslator) -> bytes:
+    async def _commit(self) -> None:
         """The point of no return: after this the answer is this target's, for better or worse."""
-        if not translator.contents:
-            failure = translator.failure or invalid_reply("the stream begins with no content")
-            raise UpstreamFailure(failure)
         self._note_first_token()
         headers = self._headers(b"text/event-stream; charset=utf-8")
         headers += ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
         await self.client.start(200, headers)
-        return held
+        self.lifeline.arm(Cut.IDLE, self.target.timeouts.idle)
 
-    async def _end(self, out: bytes) -> None:
+    async def _pass_on(self, out: bytes, exchange: Exchange, translator: StreamTranslator) -> None:
+        """The rest of the stream, `out` first. A chunk comes this way in a few microseconds."""
+        read, feed, write = exchange.read_some, translator.feed, self.client.write
+        contents = translator.contents
+        while not translator.done:
+            if out:
+                await write(out)
+            if translator.failure:
+                raise UpstreamFailure(translator.failure)
+            data = await read()
+            out = feed(data) if data else translator.finish()
+            if translator.contents != contents:  # pings are no content
+                contents = translator.contents
+                self.lifeline.touch()
         self.attempt.outcome = self.record.outcome = Outcome.OK
-        await self.client.end(out, self.lifeline)
+        await self.client.end(out)
 
     def _note_first_token(self) -> None:
         self.attempt.first_token = time.monotonic() - self.attempt.started

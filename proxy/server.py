@@ -41,6 +41,11 @@ class Protocol(HttpToolsProtocol):
         if self.on_lost is not None:
             self.on_lost()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the client has not read what was written last: the next write would wait."""
+        return self.flow.write_paused
+
     def abort(self) -> None:
         """Closes the connection without waiting for what is still to be written."""
         self.transport.abort()

@@ -7,7 +7,7 @@ Redirects are never followed, cookies never kept, the environment's proxies neve
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import aiohttp
 from yarl import URL
@@ -21,13 +21,27 @@ KEEP_ALIVE = 30.0  # seconds that an idle connection is kept
 HEADER_LIMIT = 64 * 1024  # bytes of one response header
 
 
-class Exchange:
-    """An answer under way: its status and headers are there, its body is not."""
+BROKEN = (aiohttp.ClientError, OSError, EOFError)
+"""What reading from a connection that broke raises."""
 
-    __slots__ = ("_response", "headers", "status")
+
+def broken(error: Exception) -> Failure:
+    """A connection that broke in the middle of an answer."""
+    return interrupted(f"the upstream's answer was cut short: {_broken(error)}")
+
+
+class Exchange:
+    """An answer under way: its status and headers are there, its body is not.
+
+    `read_some` gives what has arrived of the body, `b""` at its end; it raises one of `BROKEN`
+    when the connection breaks, which `broken` puts into words.
+    """
+
+    __slots__ = ("_response", "headers", "read_some", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        self.read_some = response.content.readany
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
@@ -41,21 +55,15 @@ class Exchange:
         """The whole body. Raises `UpstreamFailure` when it is cut short or over `limit`."""
         pieces: list[bytes] = []
         size = 0
-        async for piece in self.pieces():
-            size += len(piece)
-            if size > limit:
-                raise UpstreamFailure(invalid_reply(f"the answer is over {limit} bytes"))
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises `UpstreamFailure` when the connection breaks."""
-        read = self._response.content.readany
         try:
-            while piece := await read():
-                yield piece
-        except (aiohttp.ClientError, OSError, EOFError) as error:
-            raise UpstreamFailure(interrupted(_broken(error))) from None
+            while piece := await self.read_some():
+                pieces.append(piece)
+                size += len(piece)
+                if size > limit:
+                    raise UpstreamFailure(invalid_reply(f"the answer is over {limit} bytes"))
+        except BROKEN as error:
+            raise UpstreamFailure(broken(error)) from None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:
         """Gives the connection back if the body was read to its end, else closes it."""
@@ -68,9 +76,9 @@ class Exchange:
         """Reads an answer that is over for us to its end, so that its connection can be kept."""
         try:
             async with asyncio.timeout(seconds):
-                while await self._response.content.readany():
+                while await self.read_some():
                     pass
-        except (TimeoutError, aiohttp.ClientError, OSError):
+        except (TimeoutError, *BROKEN):
             return  # `close` then closes it
 
 

@@ -64,7 +64,7 @@ class Completions:
         _admit(record, self._endpoint, principal)
         call = _understand(self._endpoint, principal, headers, await bodies.read(receive))
         _describe(record, call)
-        client = Client(scope, send, snapshot.config.server.send_timeout)
+        client = Client(scope, snapshot.config.server.send_timeout)
         await self._pipeline.serve(snapshot, call, record, client)
 
 

@@ -1,4 +1,4 @@
 """What every route shares, without reading the body. Pure ASGI, outermost first:
 
-response -> request_id -> access_log -> usage -> errors -> body_limit -> slash -> the routes.
+request_id -> access_log -> usage -> errors -> body_limit -> slash -> the routes.
 """

@@ -7,7 +7,7 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.middleware.request_id import REQUEST_ID
-from proxy.middleware.response import RESPONSE
+from proxy.response import RESPONSE
 
 log = logging.getLogger("turnout.access")
 

@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import Internal, MethodNotAllowed, NotFound, TurnoutError
 from proxy.middleware.request_id import REQUEST_ID
-from proxy.middleware.response import RESPONSE
 from proxy.middleware.usage import RECORD
+from proxy.response import RESPONSE
 
 log = logging.getLogger("turnout.errors")
 

@@ -1,16 +1,17 @@
-"""Gives each request an id, and each response its `x-request-id`."""
+"""Gives each request its id and its `Response`, and the response its `x-request-id`."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.ids import uuid7
-from proxy.middleware.response import RESPONSE
+from proxy.response import RESPONSE, Response
 
 REQUEST_ID = "turnout.request_id"
 """The key of the id in the ASGI scope."""
 
 
 class RequestId:
-    """Ids are Turnout's own: one that a client sends could forge a line of somebody's log."""
+    """The outermost layer. Ids are Turnout's own: one that a client sends could forge a line of
+    somebody's log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -18,5 +19,6 @@ class RequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request_id = scope[REQUEST_ID] = uuid7()
-            scope[RESPONSE].headers.append((b"x-request-id", b"req_" + request_id.encode()))
+            send = scope[RESPONSE] = Response(send)
+            send.headers.append((b"x-request-id", b"req_" + request_id.encode()))
         await self._app(scope, receive, send)

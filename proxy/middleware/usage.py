@@ -9,7 +9,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.middleware.request_id import REQUEST_ID
-from proxy.middleware.response import RESPONSE
+from proxy.response import RESPONSE
 from proxy.types import Outcome, Record
 
 RECORD = "turnout.record"
