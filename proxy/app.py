@@ -14,7 +14,8 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure
 from proxy import retry, routing
@@ -144,12 +145,29 @@ async def _warm_up(snapshot: Snapshot) -> None:
     gc.set_threshold(COLLECT_AFTER, 20, 100)
 
 
+class ByPath:
+    """Routes that are plain applications at a fixed path are found by it at once; the router,
+    which tries its patterns one by one, has the rest."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._fixed: dict[str, ASGIApp] = {
+            route.path: route.endpoint
+            for route in router.routes
+            if isinstance(route, Route) and isinstance(route.endpoint, openai.Completions)
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fixed = self._fixed.get(scope["path"]) if scope["type"] == "http" else None
+        await (fixed or self._router)(scope, receive, send)
+
+
 class Application(Starlette):
     """Starlette with our layers only: its own two cost each chunk of a stream a coroutine more,
     and their work is done by `proxy.middleware.errors`."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        app: ASGIApp = self.router
+        app: ASGIApp = ByPath(self.router)
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
         return app

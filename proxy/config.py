@@ -151,7 +151,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     if source.data is not None and not isinstance(source.data, dict):
         problems.append(Problem("", 1, "the configuration must be a mapping"))
     elif not any(fault.path == () for fault in source.faults):
-        config, more = _validated(source, path is None)
+        config, more = _validated(source, known, path is None)
         problems += more
     if problems or config is None:
         raise ConfigError(file.name, problems)
@@ -160,11 +160,15 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     return config
 
 
-def _validated(source: yamlsource.Source, built_in: bool) -> tuple[Config | None, list[Problem]]:
+def _validated(
+    source: yamlsource.Source, environ: Mapping[str, str], built_in: bool
+) -> tuple[Config | None, list[Problem]]:
     data = dict(source.data or {})
     shipped = {} if built_in else _shipped()
     if data.get("providers") is None:
-        data["providers"] = shipped.get("providers", {})
+        own = yamlsource.read(BUILT_IN.read_text(), environ)
+        data["providers"] = own.data["providers"]
+        source.unset |= {path: name for path, name in own.unset.items() if path[0] == "providers"}
     data = {name: value for name, value in data.items() if value is not None}
     if isinstance(data.get("tasks", {}), dict):
         data["tasks"] = shipped.get("tasks", {}) | data.get("tasks", {})
@@ -211,9 +215,6 @@ def _without(data: Any, paths: list[yamlsource.Path]) -> Any:
 def _shipped() -> dict[str, Any]:
     """The sections of the built-in configuration as plain data, nothing filled in."""
     source = yamlsource.read(BUILT_IN.read_text(), {})
-    for path, name in source.unset.items():
-        if path[0] == "providers":
-            source.data["providers"][path[1]]["off"] = f"{name} is not set"
     data: dict[str, Any] = source.data
     return data
 
@@ -228,7 +229,7 @@ def _switched_off(config: Config, source: yamlsource.Source) -> Config:
             if path[:2] == ("providers", name) and path[2] in ("api_key", "api_keys")
         ]
         if missing and not provider.keys:
-            provider = provider.model_copy(update={"off": f"{' and '.join(missing)} is not set"})
+            provider = provider.switched_off(f"{' and '.join(missing)} is not set")
         providers[name] = provider
     return config.model_copy(update={"providers": providers})
 

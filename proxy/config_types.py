@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     field_validator,
     model_validator,
@@ -151,7 +152,7 @@ class Provider(Section):
     headers: dict[str, str] = {}
     allow_private: bool = False
     models: tuple[str, ...] = ()
-    off: str | None = Field(default=None, exclude=True, repr=False)
+    _off: str | None = PrivateAttr(default=None)
 
     @field_validator("headers")
     @classmethod
@@ -177,6 +178,17 @@ class Provider(Section):
         if self.dialect == "llamacpp" and self.model is None and self.base_url is None:
             raise ValueError("a provider of dialect llamacpp needs a model")
         return self
+
+    @property
+    def off(self) -> str | None:
+        """Why the provider is off; None when it is on."""
+        return self._off
+
+    def switched_off(self, reason: str) -> "Provider":
+        """A copy that is off."""
+        copy = self.model_copy()
+        copy._off = reason
+        return copy
 
     @property
     def keys(self) -> tuple[SecretStr, ...]:

@@ -37,11 +37,18 @@ class Watch:
     def __init__(self) -> None:
         self._out: set[Lifeline] = set()
         self._ticking: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of this process; to ask asyncio for it is a system call each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def add(self, lifeline: "Lifeline") -> None:
         self._out.add(lifeline)
         if self._ticking is None:
-            self._ticking = asyncio.get_running_loop().call_later(TICK, self._look)
+            self._ticking = lifeline.loop.call_later(TICK, self._look)
 
     def drop(self, lifeline: "Lifeline") -> None:
         self._out.discard(lifeline)
@@ -50,7 +57,7 @@ class Watch:
         self._ticking = None
         if not self._out:
             return
-        loop = asyncio.get_running_loop()
+        loop = self.loop()
         now = loop.time()
         for lifeline in list(self._out):
             lifeline.check(now)
@@ -63,16 +70,16 @@ class Lifeline:
     Every await of a request stands inside `guard`, so that a cut can strike nowhere else.
     """
 
-    __slots__ = ("_loop", "_reason", "_since", "_task", "_total", "_watch", "patience", "waits_for")
+    __slots__ = ("_reason", "_since", "_task", "_total", "_watch", "loop", "patience", "waits_for")
 
     def __init__(self, watch: Watch, total: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        loop = self.loop = watch.loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._task = task
         self._watch = watch
         self._reason: Cut | None = None
-        self._since = self._loop.time()
+        self._since = loop.time()
         self._total = self._since + total
         self.patience = float("inf")
         self.waits_for = Cut.TOTAL
@@ -80,17 +87,17 @@ class Lifeline:
 
     def time_left(self) -> float:
         """Seconds to the total deadline."""
-        return self._total - self._loop.time()
+        return self._total - self.loop.time()
 
     def arm(self, cut: Cut, seconds: float) -> None:
         """From now on `cut` happens in `seconds`, unless `touch` begins them anew."""
         self.waits_for = cut
         self.patience = seconds
-        self._since = self._loop.time()
+        self._since = self.loop.time()
 
     def touch(self) -> None:
         """What is waited for has come: the wait begins anew."""
-        self._since = self._loop.time()
+        self._since = self.loop.time()
 
     def check(self, now: float) -> None:
         """Strikes, if it is time; `now` by the loop's clock."""

@@ -16,7 +16,8 @@ from proxy.pipeline import Snapshot
 
 log = logging.getLogger("turnout.config")
 
-DEBOUNCE = 100  # milliseconds in which several changes of a file count as one
+DEBOUNCE = 500  # milliseconds in which several changes of a file count as one
+STEP = 200  # milliseconds between looks; each look takes the interpreter lock for a moment
 
 Load = Callable[[], Config]
 Build = Callable[[Config], Snapshot]
@@ -74,7 +75,7 @@ class Live:
             watch_filter=lambda _, changed: Path(changed).name in names,
             recursive=False,
             debounce=DEBOUNCE,
-            step=20,
+            step=STEP,
         )
         async for _ in changes:
             self.reload()

@@ -208,7 +208,7 @@ def _with_defaults(ask: Ask, plan: Plan) -> Ask:
         for name, value in plan.defaults.items()
         if name not in given and not (limited and name in _LIMITS)
     }
-    return replace(ask, defaults=defaults)
+    return ask._replace(defaults=defaults)
 
 
 def _too_late(cut: Cut, target: Target) -> Failure:

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from adapters.base import Failure, FailureKind, Retry, Target
 
@@ -26,8 +27,7 @@ class Policy:
     budget: float = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """The next attempt: where, after how many seconds; `again` when the target was tried before."""
 
     target: Target

@@ -4,7 +4,7 @@ Names are looked up as an exact alias, `task/NAME`, the longest wildcard, `provi
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Protocol
@@ -52,7 +52,7 @@ class Resolved:
     choices: tuple[Choice, ...]
     matched: str = ""
     task: str | None = None
-    defaults: dict[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

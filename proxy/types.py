@@ -1,10 +1,11 @@
 """The few values that the pipeline passes on from step to step."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from adapters.base import Ask, Endpoint, Target, Usage
 
@@ -19,8 +20,7 @@ class Role(StrEnum):
     ANONYMOUS = "anonymous"
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """Who calls. `models` are the names and wildcards it may use; None means all."""
 
     role: Role
@@ -34,8 +34,7 @@ class Principal:
         return any(name == entry or fnmatchcase(name, entry) for entry in self.models)
 
 
-@dataclass(frozen=True, slots=True)
-class Controls:
+class Controls(NamedTuple):
     """What a caller asks of Turnout itself, by `x-turnout-…` headers or body metadata."""
 
     task: str | None = None
@@ -45,11 +44,10 @@ class Controls:
     user: str | None = None
     service: str | None = None
     job: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request that was understood: who asks what, of which name."""
 
     principal: Principal
@@ -58,14 +56,13 @@ class Call:
     controls: Controls
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Where a call may go, first choice first, and the task it serves."""
 
     name: str
     targets: tuple[Target, ...]
     task: str | None = None
-    defaults: dict[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
 
 class Outcome(StrEnum):
@@ -84,17 +81,9 @@ class UsageSource(StrEnum):
     NONE = "none"
 
 
-@dataclass(slots=True)
 class Attempt:
     """One request sent upstream; becomes one row of `attempts`. Times are seconds."""
 
-    id: str
-    number: int
-    provider: str
-    model: str
-    credential: int
-    started: float = field(default_factory=time.monotonic)
-    started_at: float = field(default_factory=time.time)
     outcome: Outcome = Outcome.FAILED
     status: int | None = None
     error_code: str | None = None
@@ -105,8 +94,16 @@ class Attempt:
     first_token: float | None = None
     duration: float = 0.0
 
+    def __init__(self, id: str, number: int, provider: str, model: str, credential: int) -> None:
+        self.id = id
+        self.number = number
+        self.provider = provider
+        self.model = model
+        self.credential = credential
+        self.started = time.monotonic()
+        self.started_at = time.time()
 
-@dataclass(slots=True)
+
 class Record:
     """A request's usage record. The middleware opens it and hands it to the ledger when the
     response has ended, however it ended; the pipeline fills it in on the way.
@@ -114,9 +111,6 @@ class Record:
     `admitted` is False until the caller is known: what was turned away at the door is no usage.
     """
 
-    id: str
-    started: float = field(default_factory=time.monotonic)
-    started_at: float = field(default_factory=time.time)
     admitted: bool = False
     endpoint: Endpoint | None = None
     principal: Principal | None = None
@@ -125,11 +119,10 @@ class Record:
     service: str | None = None
     job: str | None = None
     task: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
     stream: bool = False
     provider: str | None = None
     model: str | None = None
-    attempts: list[Attempt] = field(default_factory=list)
     outcome: Outcome = Outcome.FAILED
     status: int = 0
     usage: Usage | None = None
@@ -140,3 +133,9 @@ class Record:
     upstream_wait: float = 0.0
     error_code: str | None = None
     error_message: str | None = None
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.started = time.monotonic()
+        self.started_at = time.time()
+        self.attempts: list[Attempt] = []

@@ -12,8 +12,10 @@ PLACES = (PACKAGE.parent / "benchmarks", PACKAGE / "_benchmarks")
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declares the command; what follows it is the benchmark's own."""
-    parser = commands.add_parser("bench", help="measure Turnout against a bare forwarder")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="see benchmarks/README.md")
+    parser = commands.add_parser(
+        "bench", help="measure Turnout against a bare forwarder", add_help=False, prefix_chars="\0"
+    )
+    parser.add_argument("options", nargs="*", help="as benchmarks/README.md says")
     parser.set_defaults(func=run)
 
 

@@ -65,7 +65,7 @@ def request_row(record: Record) -> Row:
         False,
         record.error_code,
         _cut(record.error_message),
-        orjson.dumps(record.metadata).decode() if record.metadata else None,
+        orjson.dumps(dict(record.metadata)).decode() if record.metadata else None,
     )
 
 

@@ -1,6 +1,5 @@
 """The OpenAI dialect: what goes out byte for byte, and what a stream becomes."""
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -82,15 +81,15 @@ class TestRequest:
         assert "stream_options" not in orjson.loads(out.body)
 
     def test_defaults_are_added_and_own_fields_dropped(self) -> None:
-        an_ask = replace(
-            ask(metadata={"task": "x"}), defaults={"temperature": 0.3}, drop=frozenset({"metadata"})
+        an_ask = ask(metadata={"task": "x"})._replace(
+            defaults={"temperature": 0.3}, drop=frozenset({"metadata"})
         )
         sent = orjson.loads(ADAPTER.request(an_ask, target()).body)
         assert sent["temperature"] == 0.3
         assert "metadata" not in sent
 
     def test_configured_headers_win(self) -> None:
-        an_ask = replace(ask(), headers=(("openai-beta", "x"),))
+        an_ask = ask()._replace(headers=(("openai-beta", "x"),))
         out = ADAPTER.request(an_ask, target(headers=(("x-team", "a"),)))
         assert (out.headers["openai-beta"], out.headers["x-team"]) == ("x", "a")
 
