@@ -12,6 +12,7 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from adapters import ADAPTERS
 from proxy import yamlsource
 from proxy.config_types import (
     AuthSection,
@@ -220,7 +221,8 @@ def _shipped() -> dict[str, Any]:
 
 
 def _switched_off(config: Config, source: yamlsource.Source) -> Config:
-    """Providers whose key is an unset variable are off, and say so."""
+    """Providers whose key is an unset variable are off, and say so; so are those whose dialect
+    no adapter speaks."""
     providers = {}
     for name, provider in config.providers.items():
         missing = [
@@ -230,6 +232,8 @@ def _switched_off(config: Config, source: yamlsource.Source) -> Config:
         ]
         if missing and not provider.keys:
             provider = provider.switched_off(f"{' and '.join(missing)} is not set")
+        elif provider.dialect not in ADAPTERS:
+            provider = provider.switched_off(f"dialect {provider.dialect} is not spoken yet")
         providers[name] = provider
     return config.model_copy(update={"providers": providers})
 

@@ -78,7 +78,7 @@ class Exchange:
             async with asyncio.timeout(seconds):
                 while await self.read_some():
                     pass
-        except (TimeoutError, *BROKEN):
+        except (aiohttp.ClientError, OSError, EOFError):  # a timeout is an OSError too
             return  # `close` then closes it
 
 

@@ -65,6 +65,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy.errors",
         "proxy.home",
         "proxy.ids",
+        "proxy.response",
         "proxy.storage",
         "proxy.storage.*",
         "proxy.tasks",
@@ -102,6 +103,7 @@ FRIENDS: Mapping[tuple[str, str], str] = {
     ("proxy.accounting", "proxy.ledger.pricing"): "usage becomes money",
     ("proxy.local", "proxy.models"): "a model is brought here before it is loaded",
     ("proxy.ledger.writer", "proxy.ledger.rows"): "records become rows",
+    ("proxy.ledger.writer", "proxy.ledger.inserts"): "rows become few statements",
     # what all may import
     ("proxy.config", "proxy.config_types"): "the sections that it reads and checks",
     ("proxy.config", "proxy.yamlsource"): "the file, with its lines",

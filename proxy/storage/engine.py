@@ -43,7 +43,7 @@ async def open_database(url: str, home: Path) -> AsyncEngine:
     except OperationalError as error:
         await engine.dispose()
         raise StorageError(f"cannot open the database {url}: {error.orig}") from None
-    except BaseException:
+    except BaseException:  # whatever it was, the engine must not outlive it
         await engine.dispose()
         raise
     return engine
