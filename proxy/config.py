@@ -187,13 +187,17 @@ def _as_far_as_valid(
 ) -> tuple[Config | None, list[Problem]]:
     """The configuration without the values that don't fit, so that the rest is checked too."""
     problems: list[Problem] = []
+    told: list[yamlsource.Path] = []
     for _ in range(PASSES):
         try:
             return Config.model_validate(data), problems
         except ValidationError as error:
-            faults = error.errors()
-            problems += [_problem(fault, source) for fault in faults]
-            data = _without(data, [tuple(fault["loc"]) for fault in faults])
+            faults = {tuple(fault["loc"]): fault for fault in error.errors()}
+            for path, fault in faults.items():
+                if not any(before[: len(path)] == path for before in told):
+                    problems.append(_problem(fault, source))  # not a mere consequence
+            told += faults
+            data = _without(data, list(faults))
     return None, problems
 
 
