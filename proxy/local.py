@@ -1,28 +1,27 @@
-"""The embedded model: llama.cpp's own server, in this process, behind a key of its own.
+"""The embedded model: llama.cpp's own server in a process beside this one, behind a key of its own.
 
 The gateway talks to it over loopback with the client that it has for every provider, so that
 streaming, cancelling and several requests at once are what they are everywhere: a client that
-leaves closes the connection, and llama.cpp frees the slot.
+leaves closes the connection, and llama.cpp frees the slot. `proxy.local_server` says why it has a
+process of its own.
 """
 
 import asyncio
-import logging
+import importlib.util
 import os
 import secrets
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
-from proxy.models import ModelError, is_pulled, known, path_of, pull
+from proxy.models import LocalModel, ModelError, is_pulled, known, path_of, pull
 
-SLOTS = 4  # requests that are answered at once; more wait in llama.cpp's queue
-QUIET = -1  # llama.cpp's verbosity: nothing on our streams
-
-log = logging.getLogger("turnout.local")
+KEY = "TURNOUT_LOCAL_KEY"  # as `proxy.local_server` has it
+LONGEST_LOAD = 120.0  # seconds
+END = 2.0  # seconds that a server has to end by itself
 
 
 class LocalModelUnavailable(Exception):
@@ -37,78 +36,98 @@ class LocalEndpoint:
     api_key: SecretStr
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    process: asyncio.subprocess.Process
+    endpoint: LocalEndpoint
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.returncode is None
+
+
 class LocalModels:
-    """Owner of the embedded servers, one a model, loaded at first use."""
+    """Owner of the embedded servers, one a model, started at first use."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._loading: dict[str, asyncio.Future[LocalEndpoint]] = {}
-        self._servers: list[Any] = []
+        self._starting: dict[str, asyncio.Future[_Running]] = {}
 
     async def ready(self, name: str) -> LocalEndpoint:
         """Where `name` listens, once it is loaded. Raises `LocalModelUnavailable`.
 
-        However many ask, it is loaded once; a caller that leaves does not stop it.
+        However many ask, it is loaded once; a caller that leaves does not stop it. One that has
+        crashed is started again.
         """
-        loading = self._loading.get(name)
-        if loading is None or (loading.done() and _failed(loading)):
-            loading = asyncio.ensure_future(asyncio.to_thread(self._load, name))
-            self._loading[name] = loading
-        return await asyncio.shield(loading)
+        starting = self._starting.get(name)
+        if starting is None or (starting.done() and not _is_good(starting)):
+            starting = asyncio.ensure_future(self._start(name))
+            self._starting[name] = starting
+        return (await asyncio.shield(starting)).endpoint
 
     async def close(self) -> None:
-        """Stops the servers; waits for one that is being loaded."""
-        await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        self._loading.clear()
-        await asyncio.to_thread(self._servers.clear)
+        """Ends the servers; waits for one that is being loaded."""
+        started = await asyncio.gather(*self._starting.values(), return_exceptions=True)
+        self._starting.clear()
+        for running in started:
+            if isinstance(running, _Running):
+                await _end(running.process)
 
-    def _load(self, name: str) -> LocalEndpoint:
-        """In a thread: fetching and loading both block."""
+    async def _start(self, name: str) -> _Running:
         try:
             model = known(name)
             if not is_pulled(self._home, model):
-                pull(self._home, name)
+                await asyncio.to_thread(pull, self._home, name)
         except ModelError as error:
             raise LocalModelUnavailable(str(error)) from None
+        if importlib.util.find_spec("xllamacpp") is None:
+            message = "the embedded model needs an extra; type: pip install 'turnout[local]'"
+            raise LocalModelUnavailable(message)
         began = time.monotonic()
         print(f"loading {name} …", end=" ", file=sys.stderr, flush=True)
-        key = secrets.token_urlsafe(32)
-        server = _serve(path_of(self._home, model), name, model.context, key)
-        self._servers.append(server)
+        running = await self._spawn(model)
         print(f"ready in {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
-        return LocalEndpoint(f"{server.listening_address}/v1", SecretStr(key))
+        return running
+
+    async def _spawn(self, model: LocalModel) -> _Running:
+        key = secrets.token_urlsafe(32)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "proxy.local_server",
+            str(path_of(self._home, model)),
+            model.name,
+            str(model.context),
+            stdin=asyncio.subprocess.PIPE,  # held open: its end is the server's sign to end
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ | {KEY: key},
+        )
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(LONGEST_LOAD):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            line = b""
+        if not line:
+            await _end(process)
+            raise LocalModelUnavailable(
+                f"llama.cpp could not load {model.name}; its words are above"
+            )
+        return _Running(process, LocalEndpoint(f"{line.decode().strip()}/v1", SecretStr(key)))
 
 
-def _failed(loading: "asyncio.Future[LocalEndpoint]") -> bool:
-    return loading.cancelled() or loading.exception() is not None
+def _is_good(starting: "asyncio.Future[_Running]") -> bool:
+    if starting.cancelled() or starting.exception() is not None:
+        return False
+    return starting.result().is_alive
 
 
-def _serve(path: Path, name: str, context: int, key: str) -> Any:
-    """llama.cpp's server on a free port of loopback.
-
-    xllamacpp weighs 100 MB and is an extra: this is the one place that imports it.
-    """
+async def _end(process: asyncio.subprocess.Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
     try:
-        import xllamacpp
-    except ImportError:
-        message = "the embedded model needs an extra; type: pip install 'turnout[local]'"
-        raise LocalModelUnavailable(message) from None
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.model_alias = {name}
-    params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.api_keys = [key]
-    params.n_ctx = context
-    params.n_parallel = SLOTS
-    params.kv_unified = True  # one context that the slots share, instead of a quarter each
-    params.cpuparams.n_threads = os.cpu_count() or 1
-    params.cache_ram_mib = 0
-    params.verbosity = QUIET
-    params.ui = False
-    params.endpoint_slots = False
-    params.warmup = False
-    try:
-        return xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise LocalModelUnavailable(f"llama.cpp could not load {name}: {error}") from None
+        async with asyncio.timeout(END):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -51,6 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy.ledger.*",
         "proxy.lifeline",
         "proxy.local",
+        "proxy.local_server",
         "proxy.models",
         "proxy.relay",
         "proxy.retry",

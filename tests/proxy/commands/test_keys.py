@@ -1,0 +1,35 @@
+"""`turnout keys`, from making to revoking."""
+
+import orjson
+import pytest
+
+from proxy.__main__ import main
+
+
+def test_a_keys_life(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["keys", "create", "--name", "n", "--models", "a, b/*", "--expires", "1d", "--json"]
+    assert main(given) == 0
+    made = orjson.loads(capsys.readouterr().out)
+    assert set(made) == {"id", "key", "name", "models", "created_at", "expires_at"}
+    assert made["models"] == ["a", "b/*"]
+    assert made["expires_at"] - made["created_at"] >= 86_399_000
+    assert main(["keys", "list", "--json"]) == 0
+    listed = capsys.readouterr().out
+    assert made["key"] not in listed
+    assert orjson.loads(listed)[0]["state"] == "live"
+    assert main(["keys", "revoke", made["id"]]) == 0
+    assert main(["keys", "revoke", made["id"]]) == 1
+    assert main(["keys", "list"]) == 0
+    assert "revoked" in capsys.readouterr().out
+
+
+def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create"]) == 0
+    id_line, secret_line = capsys.readouterr().out.splitlines()
+    assert id_line.startswith("key_")
+    assert secret_line.startswith("sk-turnout-")
+
+
+def test_a_bad_duration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--expires", "soon"]) == 1
+    assert "duration" in capsys.readouterr().err
