@@ -142,7 +142,7 @@ async def running(
     try:
         async with aiohttp.ClientSession() as session:
             gateway = Gateway(url, home.path, path, "", session)
-            made = await gateway.call("POST", "/api/v1/keys", {"name": "test"})
+            made = await gateway.call("POST", "/api/v1/keys", {"name": "test"}, MASTER)
             assert made.status == 201, made.body
             gateway.key = made.json["key"]
             yield gateway
