@@ -44,7 +44,7 @@ from proxy.upstream import Upstream
 
 log = logging.getLogger("turnout")
 
-COLLECT_AFTER = 50_000  # objects made and not freed before the youngest are looked through
+COLLECT_AFTER = 5_000  # objects made and not freed before the youngest are looked through
 
 
 class Gateway:

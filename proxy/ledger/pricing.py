@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import genai_prices
 from genai_prices import data_snapshot
@@ -131,14 +132,20 @@ class Prices:
 def _find(provider: str, base_url: str, model: str) -> tuple[Vendor, ModelInfo] | None:
     """The catalogue's entry, by the provider's name or else by its URL."""
     snapshot = data_snapshot.get_snapshot()
-    for vendor, url in ((_VENDORS.get(provider, provider), None), (None, base_url)):
-        if vendor is None and not url:
-            continue
+    by_name = (_VENDORS.get(provider, provider), None)
+    ways = (by_name, (None, base_url)) if _may_be_known(base_url) else (by_name,)
+    for vendor, url in ways:
         try:
             return snapshot.find_provider_model(model, None, vendor, url)
         except LookupError:
             continue
     return None
+
+
+def _may_be_known(base_url: str) -> bool:
+    """Whether a look-up by URL is worth its 200 ms and 4 MB: no vendor serves on an address."""
+    host = urlsplit(base_url).hostname or "localhost"
+    return host != "localhost" and not host.replace(".", "").isdecimal() and ":" not in host
 
 
 def _flat_rates(found: tuple[Vendor, ModelInfo] | None) -> Rates | None:

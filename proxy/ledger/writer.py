@@ -18,8 +18,8 @@ from proxy.storage.schema import attempts, requests
 from proxy.tasks import spawn
 from proxy.types import Record
 
-GROUP = 0.1  # seconds in which records are gathered into one transaction
-BATCH = 1000  # records of one transaction at most
+GROUP = 0.05  # seconds in which records are gathered into one transaction
+BATCH = 200  # records of one transaction at most
 LIMIT = 200_000  # records that wait at most; more are counted as lost
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between tries while the database is away
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from proxy.storage.schema import HEAD, metadata
 
+CACHE = 512  # KiB of pages that a connection keeps; the books are written, hardly read
 BUSY = 5000  # milliseconds that SQLite waits for another writer
 
 
@@ -70,6 +71,7 @@ def _prepare(connection: Any, _: Any) -> None:
         "journal_mode=WAL",
         "synchronous=NORMAL",
         f"busy_timeout={BUSY}",
+        f"cache_size=-{CACHE}",
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
