@@ -12,10 +12,9 @@ from tests.e2e.gateway import Gateway, descriptors, one_upstream, running
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import Upstream
 
-TIMES = int(os.environ.get("TURNOUT_TEST_LEAVES", "400"))
-"""How often a client leaves in each phase; `TURNOUT_TEST_LEAVES=2500` is the long form."""
-
 TOGETHER = 40
+TIMES = int(os.environ.get("TURNOUT_TEST_LEAVES", "400")) // TOGETHER * TOGETHER
+"""How often a client leaves in each phase; `TURNOUT_TEST_LEAVES=2520` is the long form."""
 
 
 def request(gateway: Gateway, stream: bool) -> bytes:
