@@ -7,10 +7,12 @@ process of its own.
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import secrets
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,7 @@ class LocalModels:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._starting: dict[str, asyncio.Future[_Running]] = {}
+        self._closing = threading.Event()
 
     async def ready(self, name: str) -> LocalEndpoint:
         """Where `name` listens, once it is loaded. Raises `LocalModelUnavailable`.
@@ -66,7 +69,10 @@ class LocalModels:
         return (await asyncio.shield(starting)).endpoint
 
     async def close(self) -> None:
-        """Ends the servers; waits for one that is being loaded."""
+        """Ends the servers at once, also one that is being pulled or loaded."""
+        self._closing.set()
+        for starting in self._starting.values():
+            starting.cancel()
         started = await asyncio.gather(*self._starting.values(), return_exceptions=True)
         self._starting.clear()
         for running in started:
@@ -74,15 +80,15 @@ class LocalModels:
                 await _end(running.process)
 
     async def _start(self, name: str) -> _Running:
-        try:
-            model = known(name)
-            if not is_pulled(self._home, model):
-                await asyncio.to_thread(pull, self._home, name)
-        except ModelError as error:
-            raise LocalModelUnavailable(str(error)) from None
         if importlib.util.find_spec("xllamacpp") is None:
             message = "the embedded model needs an extra; type: pip install 'turnout[local]'"
             raise LocalModelUnavailable(message)
+        try:
+            model = known(name)
+            if not is_pulled(self._home, model):
+                await asyncio.to_thread(pull, self._home, name, self._closing)
+        except ModelError as error:
+            raise LocalModelUnavailable(str(error)) from None
         began = time.monotonic()
         print(f"loading {name} …", end=" ", file=sys.stderr, flush=True)
         running = await self._spawn(model)
@@ -93,6 +99,7 @@ class LocalModels:
         key = secrets.token_urlsafe(32)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # a folder `proxy` where the gateway was started is not ours
             "-m",
             "proxy.local_server",
             str(path_of(self._home, model)),
@@ -103,13 +110,15 @@ class LocalModels:
             env=os.environ | {KEY: key},
         )
         assert process.stdout is not None
+        line = b""
         try:
-            async with asyncio.timeout(LONGEST_LOAD):
-                line = await process.stdout.readline()
-        except TimeoutError:
-            line = b""
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_LOAD):
+                    line = await process.stdout.readline()
+        finally:
+            if not line:
+                await _kill(process)
         if not line:
-            await _end(process)
             raise LocalModelUnavailable(
                 f"llama.cpp could not load {model.name}; its words are above"
             )
@@ -129,5 +138,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(END):
             await process.wait()
     except TimeoutError:
+        await _kill(process)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
         process.kill()
-        await process.wait()
+    await process.wait()

