@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import SecretStr
 
+from adapters.quirks import NO_QUIRKS, Quirks
+
 JsonObject = Mapping[str, Any]
 Headers = tuple[tuple[str, str], ...]
 
@@ -26,13 +28,31 @@ class Endpoint(StrEnum):
     CHAT = "/chat/completions"
     COMPLETIONS = "/completions"
     EMBEDDINGS = "/embeddings"
+    RESPONSES = "/responses"
+    MESSAGES = "/messages"
+    COUNT_TOKENS = "/messages/count_tokens"
+    IMAGES = "/images/generations"
+    TRANSCRIPTIONS = "/audio/transcriptions"
+    SPEECH = "/audio/speech"
+    MODERATIONS = "/moderations"
+
+
+class Auth(StrEnum):
+    """The header that a credential goes upstream in; SIGV4 signs the request instead."""
+
+    BEARER = "authorization"
+    API_KEY = "api-key"
+    X_API_KEY = "x-api-key"
+    GOOGLE = "x-goog-api-key"
+    SIGV4 = "sigv4"
 
 
 class Ask(NamedTuple):
     """One client's request: the bytes as they came beside what they mean.
 
     `defaults` are a task's parameters that the request leaves out; `drop` names the top-level
-    fields that are Turnout's own and stay here.
+    fields that are Turnout's own and stay here. `drop_params`: what a dialect can't say is left
+    out instead of refused. `content_type` is that of `raw`, with its multipart boundary.
     """
 
     endpoint: Endpoint
@@ -43,6 +63,8 @@ class Ask(NamedTuple):
     defaults: JsonObject = MappingProxyType({})
     drop: frozenset[str] = frozenset()
     headers: Headers = ()
+    drop_params: bool = False
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +80,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place an ask can be sent to: a model of a provider, through one of its keys."""
+    """One place an ask can be sent to: a model of a provider, through one of its keys.
+
+    `has_responses` says whether it has OpenAI's Responses API; None is to be found out.
+    `api_version` is Azure's, `region` AWS's.
+    """
 
     provider: str
     model: str
@@ -69,6 +95,12 @@ class Target:
     headers: Headers = ()
     timeouts: Timeouts = Timeouts()
     takes_stream_options: bool = True
+    auth: Auth = Auth.BEARER
+    quirks: Quirks = NO_QUIRKS
+    api_version: str | None = None
+    region: str | None = None
+    drop_params: bool = False
+    has_responses: bool | None = None
 
     @property
     def id(self) -> str:
@@ -77,18 +109,20 @@ class Target:
 
 
 class Outgoing(NamedTuple):
-    """A request as it goes upstream; always a POST."""
+    """A request as it goes upstream; always a POST. `dropped` names what had to be left out."""
 
     url: str
     headers: dict[str, str]
     body: bytes
+    dropped: tuple[str, ...] = ()
 
 
 class Usage(NamedTuple):
     """Tokens by class.
 
     `prompt` counts all input, `cached` and `cache_write` are parts of it; `completion` counts
-    all billed output, `reasoning` is the part of it that was thought and not said.
+    all billed output, `reasoning` is the part of it that was thought and not said. `images` are
+    pictures made, which some providers bill by the piece.
     """
 
     prompt: int = 0
@@ -96,6 +130,7 @@ class Usage(NamedTuple):
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    images: int = 0
 
     @property
     def total(self) -> int:
@@ -103,11 +138,12 @@ class Usage(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A whole answer in OpenAI's shape. `usage` is None when the upstream gave none."""
+    """A whole answer in the shape asked for. `usage` is None when the upstream gave none."""
 
     body: bytes
     usage: Usage | None
     text_bytes: int = 0
+    content_type: str = "application/json"
 
 
 class Retry(StrEnum):
@@ -137,6 +173,8 @@ class FailureKind(StrEnum):
     IDLE = "stream_idle_timeout"
     EVENT_TOO_LARGE = "event_too_large"
     STREAM_OPTIONS = "stream_options_refused"
+    UNSUPPORTED = "unsupported_parameter"
+    NO_RESPONSES = "no_responses_api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +216,29 @@ class StreamTranslator(Protocol):
     of file: it gives what is still owed, or raises `UpstreamFailure` for a stream cut short.
     """
 
-    usage: Usage | None
-    contents: int  # events so far that carry content: the point of no return is at the first
-    text_bytes: int  # of content given out, for an estimate when the upstream counts nothing
-    skipped: int  # malformed events
-    failure: Failure | None
-    done: bool
+    @property
+    def usage(self) -> Usage | None: ...
+
+    @property
+    def contents(self) -> int:
+        """Events so far that carry content: the point of no return is at the first."""
+        ...
+
+    @property
+    def text_bytes(self) -> int:
+        """Of content given out, for an estimate when the upstream counts nothing."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Malformed events."""
+        ...
+
+    @property
+    def failure(self) -> Failure | None: ...
+
+    @property
+    def done(self) -> bool: ...
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -192,6 +247,11 @@ class StreamTranslator(Protocol):
 
 class Adapter(Protocol):
     """One dialect. See the module's head for what it may not do."""
+
+    @property
+    def endpoints(self) -> frozenset[Endpoint]:
+        """What the dialect itself has; other ways in are bridged to its chat."""
+        ...
 
     def request(self, ask: Ask, target: Target) -> Outgoing: ...
 

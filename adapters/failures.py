@@ -68,6 +68,8 @@ def _judge(status: int, complaint: Complaint) -> tuple[FailureKind, Retry]:
 
 
 def _judge_request(said: str) -> tuple[FailureKind, Retry]:
+    if quirks.NO_CREDIT.search(said):
+        return FailureKind.QUOTA, Retry.NEXT_TARGET
     if quirks.CONTEXT_LENGTH.search(said):
         return FailureKind.CONTEXT_LENGTH, Retry.NEVER
     if quirks.STREAM_OPTIONS.search(said):
@@ -99,6 +101,44 @@ def _number(value: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
+
+
+def failure_inside(complaint: Complaint) -> Failure:
+    """The failure that an error inside a 200 or a stream stands for."""
+    code = complaint.code or ""
+    status = int(code) if code.isdecimal() and len(code) == 3 else 0
+    if not 400 <= status <= 599:
+        status = _STATUS_OF_TYPE.get(code, 0) or _STATUS_OF_TYPE.get(complaint.type or "", 500)
+    return classify(status, complaint)
+
+
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "content_policy_violation": 400,
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "authentication_error": 401,
+    "UNAUTHENTICATED": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "PERMISSION_DENIED": 403,
+    "not_found_error": 404,
+    "NOT_FOUND": 404,
+    "request_too_large": 413,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "RESOURCE_EXHAUSTED": 429,
+    "api_error": 500,
+    "INTERNAL": 500,
+    "service_unavailable_error": 503,
+    "UNAVAILABLE": 503,
+    "timeout_error": 504,
+    "DEADLINE_EXCEEDED": 504,
+    "overloaded_error": 529,
+}
+"""What vendors call an error -> the HTTP status it would have had."""
 
 
 def invalid_reply(message: str) -> Failure:

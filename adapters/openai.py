@@ -1,4 +1,4 @@
-"""The OpenAI dialect, for chat, legacy completions and embeddings.
+"""The OpenAI dialect, on all of its endpoints.
 
 OpenAI to OpenAI is a passage, not a translation: request bytes go out as they came save for the
 members that must change, and stream events come back as they were sent. Each event is parsed
@@ -6,79 +6,141 @@ once (about a microsecond), because only so can a malformed one be told, an end 
 usage from content; what is parsed is not written again.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
-from adapters import jsonedit, quirks
+from adapters import jsonedit, multipart
 from adapters.base import (
     Ask,
     CostOf,
     Endpoint,
     Failure,
-    FailureKind,
+    JsonObject,
     Outgoing,
     Reply,
-    Retry,
     StreamTranslator,
     Target,
     UpstreamFailure,
     Usage,
 )
-from adapters.estimate import estimate, text_size
-from adapters.failures import Complaint, classify, interrupted, invalid_reply, retry_after
-from adapters.sse import Decoder, event
+from adapters.completion import parse_object
+from adapters.estimate import text_size
+from adapters.failures import classify, invalid_reply, retry_after
+from adapters.fields import HINTS, is_default, refusal
+from adapters.headers import headers_for
+from adapters.openai_shape import (
+    error_of,
+    flatten_content,
+    normalise_finish,
+    read_complaint,
+    read_usage,
+)
+from adapters.openai_stream import OpenAIStream, TypedStream, read_typed_usage
 
-DONE = b"data: [DONE]\n\n"
-PLAIN_TEXT = re.compile(rb"[ !#-\[\]-~]+")
-"""Text that a JSON string holds as it is: ASCII without quotes, backslashes and controls."""
+ENDPOINTS = frozenset(Endpoint) - {Endpoint.MESSAGES, Endpoint.COUNT_TOKENS}
+
+_CHAT_LIKE = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
+
+_LISTS = {
+    Endpoint.CHAT: "choices",
+    Endpoint.COMPLETIONS: "choices",
+    Endpoint.EMBEDDINGS: "data",
+    Endpoint.IMAGES: "data",
+    Endpoint.MODERATIONS: "results",
+    Endpoint.RESPONSES: "output",
+}
+"""The member of a whole answer that has to be a list."""
+
+_TEXT_FORMATS = frozenset({"text", "srt", "vtt"})
+"""Formats of a transcription that are no JSON."""
 
 
 class OpenAI:
     """The adapter; see `adapters.base.Adapter`."""
 
+    endpoints = ENDPOINTS
+
     def request(self, ask: Ask, target: Target) -> Outgoing:
+        headers = headers_for(ask, target)
+        url = _url(ask, target)
+        if ask.content_type != "application/json":
+            headers["content-type"] = ask.content_type
+            return Outgoing(url, headers, _form(ask, target))
         put: dict[str, bytes] = {}
         drop = set(ask.drop)
         if ask.body.get("model") != target.model:
             put["model"] = orjson.dumps(target.model)
-        for name, value in ask.defaults.items():
+        for name, value in _defaults(ask).items():
             put[name] = orjson.dumps(value)
-        if ask.stream:
+        if ask.stream and ask.endpoint in _CHAT_LIKE:
             _ask_for_usage(ask, target, put, drop)
+        dropped = _heed_quirks(ask, target, put, drop)
         body = jsonedit.edit(ask.raw, ask.body.keys(), put, drop) if put or drop else ask.raw
-        return Outgoing(target.base_url + ask.endpoint, _headers(ask, target), body)
+        return Outgoing(url, headers, body, dropped)
 
     def reply(self, ask: Ask, body: bytes) -> Reply:
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise UpstreamFailure(invalid_reply(f"the answer is not JSON: {error}")) from None
-        if not isinstance(parsed, dict):
-            raise UpstreamFailure(invalid_reply("the answer is not a JSON object"))
-        member = "data" if ask.endpoint is Endpoint.EMBEDDINGS else "choices"
-        if not isinstance(parsed.get(member), list):
+        endpoint = ask.endpoint
+        if endpoint is Endpoint.TRANSCRIPTIONS and ask.body.get("response_format") in _TEXT_FORMATS:
+            return Reply(body, None, len(body), "text/plain; charset=utf-8")
+        parsed = parse_object(body)
+        member = _LISTS.get(endpoint)
+        if member is not None and not isinstance(parsed.get(member), list):
             if parsed.get("error"):
-                raise UpstreamFailure(_error_of(parsed))
+                raise UpstreamFailure(error_of(parsed))
             raise UpstreamFailure(invalid_reply(f"the answer has no list of {member}"))
+        if endpoint not in _CHAT_LIKE:
+            return Reply(body, _other_usage(endpoint, parsed), text_size(parsed.get("text")))
         usage = read_usage(parsed.get("usage"))
-        if ask.endpoint is Endpoint.EMBEDDINGS:
-            return Reply(body, usage)
         changed = False
-        for choice in parsed[member]:
+        for choice in parsed["choices"]:
             if not isinstance(choice, dict):
                 raise UpstreamFailure(invalid_reply("a choice of the answer is not an object"))
-            changed |= _complete_choice(ask.endpoint, choice)
-        text = 0 if usage else sum(map(_text_of, parsed[member]))
+            changed |= _complete_choice(endpoint, choice)
+        text = 0 if usage else sum(map(_text_of, parsed["choices"]))
         return Reply(orjson.dumps(parsed) if changed else body, usage, text)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         return classify(status, read_complaint(body), retry_after(headers))
 
     def stream(self, ask: Ask, cost: CostOf) -> StreamTranslator:
-        return OpenAIStream(ask, cost)
+        return OpenAIStream(ask, cost) if ask.endpoint in _CHAT_LIKE else TypedStream()
+
+
+def _url(ask: Ask, target: Target) -> str:
+    """Azure's older API names the model in the path and its version in the query."""
+    if target.api_version is None:
+        return target.base_url + ask.endpoint
+    deployment = f"/openai/deployments/{quote(target.model, safe='')}"
+    return f"{target.base_url}{deployment}{ask.endpoint}?api-version={quote(target.api_version)}"
+
+
+def _defaults(ask: Ask) -> JsonObject:
+    """A task's parameters; the Responses API has its own names for a few of chat's."""
+    if ask.endpoint is not Endpoint.RESPONSES:
+        return ask.defaults
+    return {
+        _RESPONSES_NAMES[name]: value
+        for name, value in ask.defaults.items()
+        if name in _RESPONSES_NAMES
+    }
+
+
+_RESPONSES_NAMES = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+}
+
+
+def _form(ask: Ask, target: Target) -> bytes:
+    boundary = multipart.boundary_of(ask.content_type)
+    if boundary is None or ask.body.get("model") == target.model:
+        return ask.raw
+    return multipart.replace_field(ask.raw, boundary, "model", target.model)
 
 
 def _ask_for_usage(ask: Ask, target: Target, put: dict[str, bytes], drop: set[str]) -> None:
@@ -90,16 +152,45 @@ def _ask_for_usage(ask: Ask, target: Target, put: dict[str, bytes], drop: set[st
         put["stream_options"] = orjson.dumps({**options, "include_usage": True})
 
 
-def _headers(ask: Ask, target: Target) -> dict[str, str]:
-    headers = {
-        "content-type": "application/json",
-        "accept": "text/event-stream" if ask.stream else "application/json",
-    }
-    if target.api_key is not None:
-        headers["authorization"] = "Bearer " + target.api_key.get_secret_value()
-    headers.update(ask.headers)
-    headers.update(target.headers)
-    return headers
+def _heed_quirks(
+    ask: Ask, target: Target, put: dict[str, bytes], drop: set[str]
+) -> tuple[str, ...]:
+    """A vendor's own names for members, and those that it has not; what is left out for it."""
+    quirks = target.quirks
+    if quirks.unread and _mentions(ask.raw, quirks.unread):
+        for member in ask.body.keys() & {"messages", "tools"}:
+            put[member] = orjson.dumps(_without(ask.body[member], quirks.unread))
+    for name, own in quirks.rename:
+        value = ask.body.get(name, ask.defaults.get(name))
+        if value is not None:
+            drop.add(name)
+            put.pop(name, None)
+            put[own] = orjson.dumps(value)
+    refused = tuple(
+        name
+        for name in ask.body.keys() & quirks.refuses
+        if name not in drop | HINTS and not is_default(name, ask.body[name])
+    )
+    if refused and not (ask.drop_params or target.drop_params):
+        raise UpstreamFailure(refusal(refused, target))
+    drop.update(ask.body.keys() & quirks.refuses)
+    return refused
+
+
+def _mentions(raw: bytes, names: frozenset[str]) -> bool:
+    return any(name.encode() in raw for name in names)
+
+
+def _without(entries: Any, names: frozenset[str]) -> Any:
+    """Messages or tools without some members: their own, their parts' and their tool calls'."""
+    if isinstance(entries, list):
+        return [_without(entry, names) for entry in entries]
+    if not isinstance(entries, dict):
+        return entries
+    kept = {name: value for name, value in entries.items() if name not in names}
+    for inner in kept.keys() & {"content", "tool_calls"}:
+        kept[inner] = _without(kept[inner], names)
+    return kept
 
 
 def _complete_choice(endpoint: Endpoint, choice: dict[str, Any]) -> bool:
@@ -109,10 +200,12 @@ def _complete_choice(endpoint: Endpoint, choice: dict[str, Any]) -> bool:
         choice["logprobs"] = None
         changed = True
     message = choice.get("message")
-    if endpoint is Endpoint.CHAT and isinstance(message, dict) and "refusal" not in message:
-        message["refusal"] = None
-        changed = True
-    return _normalise_finish(choice) or changed
+    if endpoint is Endpoint.CHAT and isinstance(message, dict):
+        changed |= flatten_content(message)
+        if "refusal" not in message:
+            message["refusal"] = None
+            changed = True
+    return normalise_finish(choice) or changed
 
 
 def _text_of(choice: dict[str, Any]) -> int:
@@ -120,268 +213,12 @@ def _text_of(choice: dict[str, Any]) -> int:
     return sum(text_size(value) for name, value in message.items() if name != "role")
 
 
-def _normalise_finish(choice: dict[str, Any]) -> bool:
-    """Puts a vendor's own finish reason into OpenAI's words; True when it had to."""
-    reason = choice.get("finish_reason")
-    if reason is None or reason in quirks.FINISH_REASONS:
-        return False
-    choice["finish_reason"] = quirks.FINISH_SYNONYMS.get(str(reason).lower(), "stop")
-    return True
-
-
-def read_usage(usage: Any) -> Usage | None:
-    """OpenAI's usage object as a value; None when it is absent or says nothing."""
-    if not isinstance(usage, dict):
-        return None
-    prompt = _count(usage.get("prompt_tokens"))
-    completion = _count(usage.get("completion_tokens"))
-    if prompt == completion == 0 and "prompt_tokens" not in usage:
-        return None
-    cached = cache_write = reasoning = 0
-    if isinstance(spent := usage.get("prompt_tokens_details"), dict):
-        cached = _count(spent.get("cached_tokens"))
-        cache_write = _count(spent.get("cache_write_tokens"))
-    if isinstance(made := usage.get("completion_tokens_details"), dict):
-        reasoning = _count(made.get("reasoning_tokens"))
-    cached = cached or _count(usage.get("prompt_cache_hit_tokens"))
-    return Usage(prompt, completion, min(cached, prompt), cache_write, reasoning)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def usage_object(usage: Usage) -> dict[str, Any]:
-    """A usage value in OpenAI's shape."""
-    return {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.total,
-        "prompt_tokens_details": {"cached_tokens": usage.cached},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-    }
-
-
-def read_complaint(body: bytes) -> Complaint:
-    """An error body of OpenAI's shape or of one of its relatives."""
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return Complaint(body[:200].decode(errors="replace").strip())
-    return complaint_of(parsed)
-
-
-def complaint_of(parsed: Any) -> Complaint:
-    """The error in a parsed body: an `error` object or text, else a `message` or `detail`."""
-    if not isinstance(parsed, dict):
-        return Complaint("")
-    error = parsed.get("error", parsed)
-    if isinstance(error, str):
-        return Complaint(error)
-    if not isinstance(error, dict):
-        return Complaint("")
-    message = error.get("message") or error.get("detail") or ""
-    return Complaint(
-        message if isinstance(message, str) else orjson.dumps(message).decode(),
-        type=_word(error.get("type")),
-        code=_word(error.get("code")),
-        param=_word(error.get("param")),
-    )
-
-
-def _word(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int) and value != "" else None
-
-
-def _error_of(parsed: dict[str, Any]) -> Failure:
-    """The failure that an error object inside a 200 stands for."""
-    complaint = complaint_of(parsed)
-    status = int(complaint.code) if complaint.code and complaint.code.isdecimal() else 0
-    if not 400 <= status <= 599:
-        status = _STATUS_OF_TYPE.get(complaint.code or "", 0)
-        status = status or _STATUS_OF_TYPE.get(complaint.type or "", 500)
-    return classify(status, complaint)
-
-
-_STATUS_OF_TYPE = {
-    "invalid_request_error": 400,
-    "context_length_exceeded": 400,
-    "content_policy_violation": 400,
-    "authentication_error": 401,
-    "permission_error": 403,
-    "insufficient_quota": 429,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "overloaded_error": 529,
-    "service_unavailable_error": 503,
-}
-
-
-class OpenAIStream:
-    """Passes events on as they were sent, and keeps what the books and the end need.
-
-    The usage chunk and `[DONE]` are held to the end: the first may have to be left out or given
-    its cost, the second must not follow a stream that is not whole.
-    """
-
-    def __init__(self, ask: Ask, cost: CostOf) -> None:
-        self.usage: Usage | None = None
-        self.contents = 0
-        self.text_bytes = 0
-        self.skipped = 0
-        self.failure: Failure | None = None
-        self.done = False
-        self._ask = ask
-        self._cost = cost
-        self._events = Decoder()
-        self._seen: set[int] = set()
-        self._finished: set[int] = set()
-        self._last: dict[str, Any] = {}
-        self._usage_chunk: dict[str, Any] | None = None
-        self._begins: bytes | None = None  # of a chunk that differs in its text alone
-        self._ends = b""
-
-    def feed(self, data: bytes) -> bytes:
-        if self._is_whole(data) and self._is_like_the_last(data[6:-2]):
-            return data
-        return self._take_all(self._events.feed(data))
-
-    def _is_whole(self, data: bytes) -> bool:
-        """Whether `data` may be just one event, as Turnout would write it."""
-        return self._events.is_between and data.startswith(b"data: ") and data.endswith(b"\n\n")
-
-    def finish(self) -> bytes:
-        out = self._take_all(self._events.finish())
-        if self.done or self.failure:
-            return out
-        expected = self._ask.body.get("n")
-        if len(self._finished) < (expected if isinstance(expected, int) else 1):
-            raise UpstreamFailure(interrupted())
-        if not self._whole():
-            raise UpstreamFailure(interrupted())
-        return out + self._end()
-
-    def _take_all(self, payloads: list[bytes]) -> bytes:
-        if self.done or self.failure:
-            return b""
-        out = b""
-        for payload in payloads:
-            out += event(payload) if self._is_like_the_last(payload) else self._take(payload)
-            if self.done or self.failure:
-                break
-        if self._events.overflow and not self.failure:
-            message = f"an event of the upstream's stream is over {self._events.limit} bytes"
-            self.failure = Failure(FailureKind.EVENT_TOO_LARGE, message, Retry.NEXT_TARGET)
-        return out
-
-    def _take(self, payload: bytes) -> bytes:
-        """What one event becomes."""
-        try:
-            chunk = orjson.loads(payload)
-            choices = chunk.get("choices")
-        except (orjson.JSONDecodeError, AttributeError):
-            return self._take_odd(payload)
-        if chunk.get("error"):
-            self.failure = _error_of(chunk)
-            return b""
-        usage = chunk.get("usage")
-        if usage:
-            self.usage = read_usage(usage) or self.usage
-            if not choices:
-                self._usage_chunk = chunk
-                return b""
-        self._last = chunk
-        if isinstance(choices, list) and self._read_choices(choices):
-            payload = orjson.dumps(chunk)
-        elif not usage:
-            self._learn_shape(payload, choices)
-        return event(payload)
-
-    def _is_like_the_last(self, payload: bytes) -> bool:
-        """Whether an event differs from one parsed before in its text alone, and in plain text.
-
-        Most of a stream is: the same members around another word. To see that costs half a
-        microsecond, to parse it three, and nothing in it is news but the text's length.
-        """
-        begins, ends = self._begins, self._ends
-        if begins is None or not (payload.startswith(begins) and payload.endswith(ends)):
-            return False
-        text = payload[len(begins) : -len(ends)]
-        if not PLAIN_TEXT.fullmatch(text):
-            return False
-        self.contents += 1
-        self.text_bytes += len(text)
-        return True
-
-    def _learn_shape(self, payload: bytes, choices: Any) -> None:
-        """Notes what stands around the text of a chunk that has nothing else to say."""
-        self._begins = None
-        match choices:
-            case [{"delta": {"content": str(text), **others}, "finish_reason": None}] if not others:
-                pass
-            case _:
-                return
-        written = orjson.dumps(text)
-        for member in (b'"content":' + written, b'"content": ' + written):
-            if payload.count(member) == 1 and b"\n" not in payload:
-                begin, end = payload.split(member)
-                self._begins = begin + member[: -len(written)] + b'"'
-                self._ends = b'"' + end
-
-    def _take_odd(self, payload: bytes) -> bytes:
-        """`[DONE]`, or what is no JSON object."""
-        if payload.strip() != b"[DONE]":
-            self.skipped += 1
-        elif self._whole():
-            return self._end()
-        else:
-            self.failure = interrupted("the upstream said [DONE] before every choice had finished")
-        return b""
-
-    def _read_choices(self, choices: list[Any]) -> bool:
-        """Notes content and ends; True when a choice had to be changed."""
-        changed = content = False
-        for choice in choices:
-            if not isinstance(choice, dict):
-                continue
-            index = choice.get("index")
-            if not isinstance(index, int):
-                index = 0
-            self._seen.add(index)
-            if choice.get("finish_reason") is not None:
-                changed |= _normalise_finish(choice)
-                self._finished.add(index)
-                content = True
-            delta = choice.get("delta")
-            parts = delta if isinstance(delta, dict) else {"text": choice.get("text")}
-            for name, value in parts.items():
-                if value and name != "role":
-                    self.text_bytes += text_size(value)
-                    content = True
-        self.contents += content
-        return changed
-
-    def _whole(self) -> bool:
-        return bool(self._seen) and self._seen <= self._finished
-
-    def _end(self) -> bytes:
-        self.done = True
-        if not self._ask.wants_usage:
-            return DONE
-        return event(orjson.dumps(self._with_cost())) + DONE
-
-    def _with_cost(self) -> dict[str, Any]:
-        """The chunk with the usage, the upstream's own where it sent one."""
-        usage = self.usage or estimate(self._ask, self.text_bytes)
-        chunk = self._usage_chunk or {
-            "id": self._last.get("id"),
-            "object": self._last.get("object"),
-            "created": self._last.get("created"),
-            "model": self._last.get("model"),
-            "choices": [],
-            "usage": usage_object(usage) | ({} if self.usage else {"estimated": True}),
-        }
-        cost = self._cost(usage)
-        if cost is not None:
-            chunk["usage"]["cost_usd"] = cost
-        return chunk
+def _other_usage(endpoint: Endpoint, parsed: dict[str, Any]) -> Usage | None:
+    """The usage of what is no chat: OpenAI counts it in other words, images by the piece too."""
+    given = parsed.get("usage")
+    usage = read_typed_usage(given) or read_usage(given)
+    if endpoint is Endpoint.MODERATIONS:
+        return usage or Usage()
+    if endpoint is Endpoint.IMAGES:
+        return (usage or Usage())._replace(images=len(parsed["data"]))
+    return usage

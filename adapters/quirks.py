@@ -1,6 +1,37 @@
 """What differs between vendors of one dialect, as data."""
 
 import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """What one vendor of a dialect does otherwise with a request.
+
+    `rename` pairs OpenAI's name of a member with the vendor's, `refuses` are the members that it
+    answers with an error. `unread` are members of messages that it does: they came with another
+    provider's answer, or ask for what its own cache does by itself, and are left out.
+    """
+
+    rename: tuple[tuple[str, str], ...] = ()
+    refuses: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
+
+
+NO_QUIRKS = Quirks()
+
+EXTENSIONS = frozenset(
+    {
+        "cache_control",
+        "extra_content",
+        "is_error",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "thinking_blocks",
+    }
+)
+"""Members of messages that OpenAI's own API lacks, and vendors that hold to it refuse."""
 
 FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 """All that OpenAI's types allow."""
@@ -38,6 +69,9 @@ CONTENT_POLICY = re.compile(
     r"content.{0,3}(policy|filter|management)|moderation_blocked|safety system", re.IGNORECASE
 )
 """A refusal of the text, not of the call."""
+
+NO_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
+"""How Anthropic says with a 400 that the account is empty."""
 
 STREAM_OPTIONS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
 """An upstream that refuses to count a stream."""

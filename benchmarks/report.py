@@ -10,6 +10,7 @@ from servers import Server
 Rounds = Sequence[Sequence[Sample]]
 FLOOR = "forwarder"
 OURS = "turnout"
+TRANSLATED = "translated"  # Turnout again, with a provider of another dialect
 MB = 1e6
 
 
@@ -169,7 +170,12 @@ def warn(rows: Sequence[Row], busy: float, crowded: float) -> list[str]:
 
 
 def judge(row: Row) -> list[Bar]:
-    """The bars that can be read off Turnout's row."""
+    """The bars that can be read off a row of Turnout's; none off another's."""
+    if row.name == TRANSLATED:
+        told = row.ratio_event.write()
+        return [Bar("CPU per translated chunk / floor", row.ratio_event.median, 4.0, "", told)]
+    if row.name != OURS:
+        return []
     first = row.first_start or 0.0
     added = Spread(*(value * 1000 for value in vars(row.added_p50).values()))
     return [

@@ -29,10 +29,10 @@ from rounds import (
     run_load,
     run_rounds,
 )
-from servers import FIRST_TARGET, Place, Server, Turnout, start_forwarder
+from servers import FIRST_TARGET, TRANSLATED, Place, Server, Turnout, start_forwarder
 from tqdm import tqdm
 
-KINDS = ("forwarder", "turnout", "litellm", "portkey")
+KINDS = ("forwarder", "turnout", "translated", "litellm", "portkey")
 CONTENT_EVENTS = 200
 BAR = "{desc:<18} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 ON = """\
@@ -174,6 +174,8 @@ def start_server(name: str, bench: Bench) -> Server | None:
     if name == "turnout":
         bench.turnout = Turnout(bench.place)
         return bench.turnout.start()
+    if name == report.TRANSLATED:
+        return Turnout(bench.place, name, TRANSLATED).start()
     return peers.PEERS[name](bench.place)
 
 
@@ -255,7 +257,7 @@ def finish(bench: Bench) -> int:
     crowded = median(sample.crowded for sample in samples)
     for warning in report.warn(rows, busy, crowded):
         print(f"warning: {warning}")
-    bars = [bar for row in rows if row.name == report.OURS for bar in report.judge(row)]
+    bars = [bar for row in rows for bar in report.judge(row)]
     if bench.turnout is not None:
         sent = bench.sent[report.OURS]
         bars.append(report.judge_ledger(sent, bench.turnout.await_ledger(sent)))

@@ -18,6 +18,13 @@ providers:
 models:
   bench: [up/gpt-4o-mini, up/gpt-4o]
 """
+TRANSLATED = """\
+server: {{host: 127.0.0.1, port: {port}}}
+providers:
+  up: {{dialect: anthropic, base_url: "http://127.0.0.1:{upstream}/v1", api_key: bench}}
+models:
+  bench: [up/claude-sonnet-4-5]
+"""
 FIRST_TARGET = "gpt-4o-mini"
 QUESTION = b'{"model":"bench","messages":[{"role":"user","content":"hello"}]}'
 
@@ -75,14 +82,15 @@ def start_forwarder(place: Place) -> Server:
 class Turnout:
     """Turnout with a config, a home and a key of its own."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, name: str = "turnout", config: str = CONFIG) -> None:
         self.place = place
+        self.name = name
         self.port = free_port()
-        self.config = place.folder / "turnout.yaml"
-        self.text = CONFIG.format(port=self.port, upstream=place.upstream)
+        self.config = place.folder / f"{name}.yaml"
+        self.text = config.format(port=self.port, upstream=place.upstream)
         self.config.write_text(self.text)
         self.root = find_root()
-        self.env = self._env(place.folder / "home")
+        self.env = self._env(place.folder / f"home-{name}")
 
     def _env(self, home: Path) -> dict[str, str]:
         home.mkdir(parents=True, exist_ok=True)
@@ -101,13 +109,13 @@ class Turnout:
         process, starts = start_repeatedly(self._command(self.env), self.place.starts)
         headers = [f"authorization: Bearer {key}"]
         return Server(
-            "turnout", process, "bench", headers=headers, first_starts=firsts, starts=starts
+            self.name, process, "bench", headers=headers, first_starts=firsts, starts=starts
         )
 
     def _command(self, env: Mapping[str, str]) -> Command:
         arguments = ["serve", "--config", str(self.config), "--port", str(self.port)]
         return Command(
-            name="turnout",
+            name=self.name,
             argv=[sys.executable, "-m", "proxy", *arguments],
             env=env,
             port=self.port,

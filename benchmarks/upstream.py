@@ -1,4 +1,4 @@
-"""A scripted fast upstream: canned OpenAI answers from one asyncio protocol.
+"""A scripted fast upstream: canned answers of OpenAI and Anthropic from one asyncio protocol.
 
 It shares its core with the load generator, so it must cost little: no framework, no JSON, every
 answer made before the first request. A stream's events leave one by one, `gap` milliseconds
@@ -80,6 +80,57 @@ def build_events(count: int, usage: bool) -> list[bytes]:
     return [b"%x\r\n%s\r\n" % (len(event), event) for event in events]
 
 
+def build_message() -> bytes:
+    """The whole answer of Anthropic's dialect."""
+    message = {**MESSAGE, "content": [{"type": "text", "text": TEXT}], "stop_reason": "end_turn"}
+    body = json.dumps(message, separators=(",", ":")).encode()
+    return (
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\nrequest-id: req_bench\r\n\r\n%s" % (len(body), body)
+    )
+
+
+MESSAGE: dict[str, object] = {
+    "id": "msg_01XFDUDYJgAACzvnptvVoYEL",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-sonnet-4-5-20250929",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 42, "output_tokens": 64},
+}
+
+
+def build_message_events(count: int) -> list[bytes]:
+    """Anthropic's stream of as many words, as HTTP chunks; each word is one."""
+    block = {"type": "text", "text": ""}
+    deltas = [
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "text_delta", "text": f" word{number}"},
+        }
+        for number in range(count)
+    ]
+    bodies: list[dict[str, object]] = [
+        {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *deltas,
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 64},
+        },
+        {"type": "message_stop"},
+    ]
+    events = [
+        b"event: %s\ndata: %s\n\n"
+        % (str(body["type"]).encode(), json.dumps(body, separators=(",", ":")).encode())
+        for body in bodies
+    ]
+    return [b"%x\r\n%s\r\n" % (len(event), event) for event in events]
+
+
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\nx-request-id: req_bench\r\n\r\n"
@@ -93,6 +144,8 @@ class Script:
     def __init__(self, count: int, gap: int) -> None:
         self.answer = build_answer()
         self.events = {usage: build_events(count, usage) for usage in (False, True)}
+        self.message = build_message()
+        self.message_events = build_message_events(count)
         self.stats = Stats()
         self.last = b"{}"
         self.beats = [set[Connection]() for _ in range(gap)]
@@ -150,8 +203,12 @@ class Connection(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
+        script = self.script
         if self.url.endswith(b"/chat/completions"):
-            self._complete()
+            counts = b'"include_usage":true' in self.body.replace(b" ", b"")
+            self._complete(script.answer, script.events[counts])
+        elif self.url.endswith(b"/messages"):
+            self._complete(script.message, script.message_events)
         elif self.url == b"/stats":
             body = self.script.describe()
             self.transport.write(
@@ -160,17 +217,17 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.write(NOT_FOUND)
 
-    def _complete(self) -> None:
+    def _complete(self, answer: bytes, events: list[bytes]) -> None:
         # A search for bytes is enough here, and much cheaper than a parser: the load generator's
         # prompts hold neither member's name, and a gateway may write JSON with blanks or without.
         self.script.last = self.body
         compact = self.body.replace(b" ", b"")
         if b'"stream":true' not in compact:
             self.script.stats.requests += 1
-            self.transport.write(self.script.answer)
+            self.transport.write(answer)
             return
         self.script.stats.streams += 1
-        self.pending = self.script.events[b'"include_usage":true' in compact]
+        self.pending = events
         self.position = 0
         self.transport.write(STREAM_HEAD)
         self.script.join(self)

@@ -63,4 +63,5 @@ def _sum(usages: list[Usage]) -> Usage:
         cached=sum(u.cached for u in usages),
         cache_write=sum(u.cache_write for u in usages),
         reasoning=sum(u.reasoning for u in usages),
+        images=sum(u.images for u in usages),
     )

@@ -21,8 +21,9 @@ from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure
 from proxy import retry, routing
 from proxy.auth import Authenticator
 from proxy.config import Config
-from proxy.doors import openai
+from proxy.doors import anthropic, openai
 from proxy.doors.admin import Admin
+from proxy.doors.call import CallDoor
 from proxy.home import Home, digest_key
 from proxy.keys import KeyStore
 from proxy.ledger.pricing import Prices
@@ -37,6 +38,7 @@ from proxy.middleware.slash import TrailingSlash
 from proxy.middleware.usage import UsageRecords
 from proxy.pipeline import Pipeline, Snapshot
 from proxy.signals import Signals
+from proxy.signing import Signer
 from proxy.storage.engine import open_database
 from proxy.tasks import spawn
 from proxy.types import Record
@@ -54,7 +56,7 @@ class Gateway:
         self._home = home
         self.live = Live(load, self._snapshot)
         self.config = load()
-        self.upstream = Upstream()
+        self.upstream = Upstream(Signer())
         self.local = LocalModels(home.path)
         self.pipeline = Pipeline(self.upstream, Signals(), self._ready)
         self._keys: KeyStore | None = None
@@ -154,7 +156,7 @@ class ByPath:
         self._fixed: dict[str, ASGIApp] = {
             route.path: route.endpoint
             for route in router.routes
-            if isinstance(route, Route) and isinstance(route.endpoint, openai.Completions)
+            if isinstance(route, Route) and isinstance(route.endpoint, CallDoor)
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -192,7 +194,11 @@ def build_app(load: Callable[[], Config], home: Home) -> Starlette:
     if not gateway.config.server.access_log:
         del layers[1]
     app = Application(
-        routes=[*openai.routes(lambda: live.current, gateway.pipeline), *admin.routes()],
+        routes=[
+            *openai.routes(lambda: live.current, gateway.pipeline),
+            *anthropic.routes(lambda: live.current, gateway.pipeline),
+            *admin.routes(),
+        ],
         middleware=layers,
         lifespan=gateway.running,
     )

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from adapters import ADAPTERS
-from proxy import yamlsource
+from adapters.base import Auth
+from proxy import presets, yamlsource
 from proxy.config_types import (
     AuthSection,
     BreakerSection,
@@ -94,6 +96,7 @@ class Config(Section):
     breaker: BreakerSection = BreakerSection()
     pricing: PricingSection = PricingSection()
     ledger: LedgerSection = LedgerSection()
+    drop_params: bool = False
 
     _version: str = ""
     _path: Path | None = None
@@ -173,10 +176,13 @@ def _validated(
     data = {name: value for name, value in data.items() if value is not None}
     if isinstance(data.get("tasks", {}), dict):
         data["tasks"] = shipped.get("tasks", {}) | data.get("tasks", {})
+    providers, dark, unknown = _from_presets(data["providers"], source, environ)
+    data["providers"] = providers
     config, problems = _as_far_as_valid(data, source)
+    problems += unknown
     if config is None:
         return None, problems
-    config = _switched_off(config, source)
+    config = _switched_off(config, source, environ, dark)
     problems += [*_routes_problems(config, source), *_unsafe(config, source)]
     config._notes = tuple(_notes(config))
     return config, problems
@@ -224,9 +230,44 @@ def _shipped() -> dict[str, Any]:
     return data
 
 
-def _switched_off(config: Config, source: yamlsource.Source) -> Config:
-    """Providers whose key is an unset variable are off, and say so; so are those whose dialect
-    no adapter speaks."""
+def _from_presets(
+    providers: Any, source: yamlsource.Source, environ: Mapping[str, str]
+) -> tuple[Any, dict[str, str], list[Problem]]:
+    """The providers with what their presets know, those that are off and why, and the faults.
+
+    An entry whose preset is unknown gets a stand-in, so that the rest of it is checked too.
+    """
+    if not isinstance(providers, dict):
+        return providers, {}, []
+    filled: dict[str, Any] = {}
+    dark: dict[str, str] = {}
+    problems = []
+    for name, entry in providers.items():
+        if isinstance(entry, dict) and entry.get("dialect") == "bedrock":
+            entry = {"preset": "bedrock"} | entry  # there is one vendor of it
+        if not isinstance(entry, dict) or entry.get("preset") is None:
+            filled[name] = entry
+            continue
+        wrong = presets.unknown(entry["preset"])
+        if wrong:
+            problems.append(_at(source, ("providers", name, "preset"), wrong))
+            stand_in = {"dialect": "openai", "base_url": "http://preset.invalid"} | entry
+            filled[name] = {key: value for key, value in stand_in.items() if key != "preset"}
+            continue
+        unset = {str(path[2]) for path in source.unset if path[:2] == ("providers", name)}
+        written = frozenset(entry) | unset
+        filled[name], off = presets.with_environment(entry, environ, written)
+        if off:
+            dark[name] = off
+    return filled, dark, problems
+
+
+def _switched_off(
+    config: Config, source: yamlsource.Source, environ: Mapping[str, str], dark: Mapping[str, str]
+) -> Config:
+    """Providers whose key is an unset variable are off, and say so; so are those of a preset
+    that the environment says too little for, those that nothing can sign for, and those whose
+    dialect no adapter speaks. `drop_params` of all is put into each."""
     providers = {}
     for name, provider in config.providers.items():
         missing = [
@@ -236,10 +277,31 @@ def _switched_off(config: Config, source: yamlsource.Source) -> Config:
         ]
         if missing and not provider.keys:
             provider = provider.switched_off(f"{' and '.join(missing)} is not set")
+        elif reason := dark.get(name) or _unsigned(provider, environ):
+            provider = provider.switched_off(reason)
         elif provider.dialect not in ADAPTERS:
             provider = provider.switched_off(f"dialect {provider.dialect} is not spoken yet")
+        if config.drop_params:
+            provider = provider.model_copy(update={"drop_params": True})
         providers[name] = provider
     return config.model_copy(update={"providers": providers})
+
+
+def _unsigned(provider: Provider, environ: Mapping[str, str]) -> str | None:
+    """Why a provider's requests can't be signed for AWS; None when they can, or needn't be.
+
+    Whether there are credentials is only guessed, from what needs no network: `auth: sigv4` in
+    the file says that there are, such as those of an instance's role.
+    """
+    if provider.sent_by is not Auth.SIGV4:
+        return None
+    if provider.aws_region is None:
+        return "it has no region"
+    if provider.auth is None and not presets.may_have_aws_credentials(environ):
+        return f"{presets.BEDROCK_KEY} is not set, and there are no AWS credentials"
+    if find_spec("botocore") is None:
+        return "signing for AWS needs botocore: pip install 'turnout[bedrock]'"
+    return None
 
 
 def _routes_problems(config: Config, source: yamlsource.Source) -> Iterator[Problem]:

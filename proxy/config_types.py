@@ -15,7 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from adapters.base import Timeouts
+from adapters.base import Auth, Timeouts
+from adapters.quirks import NO_QUIRKS, Quirks
+from proxy import presets
+from proxy.presets import Preset
 from proxy.units import Bytes, Seconds, Share
 
 DIALECTS = ("openai", "anthropic", "gemini", "ollama", "bedrock", "llamacpp")
@@ -30,6 +33,14 @@ _SAME_STRATEGY = {
     "least-latency": "latency",
     "least_latency": "latency",
 }
+AUTHS = {
+    "bearer": Auth.BEARER,
+    "api-key": Auth.API_KEY,
+    "x-api-key": Auth.X_API_KEY,
+    "x-goog-api-key": Auth.GOOGLE,
+    "sigv4": Auth.SIGV4,
+}
+_DIALECT_AUTHS = {"anthropic": Auth.X_API_KEY, "gemini": Auth.GOOGLE}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -60,6 +71,8 @@ def _secret(value: SecretStr) -> SecretStr:
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 Positive = Annotated[int, Field(gt=0)]
+Region = Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=40)]
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=40)]
 
 
 class ServerSection(Section):
@@ -138,11 +151,17 @@ class BreakerSection(Section):
 class Provider(Section):
     """One provider: where it is, what it speaks, and which keys open it."""
 
+    preset: str | None = None
     dialect: Literal["openai", "anthropic", "gemini", "ollama", "bedrock", "llamacpp"]
     base_url: HttpUrl | None = None
     api_key: Secret | None = None
     api_keys: tuple[Secret, ...] = ()
+    auth: Literal["bearer", "api-key", "x-api-key", "x-goog-api-key", "sigv4"] | None = None
+    api_version: Version | None = None
+    region: Region | None = None
     model: str | None = None
+    drop_params: bool = False
+    responses: bool | None = None
     priority: int = 10
     rpm: Positive | None = None
     tpm: Positive | None = None
@@ -153,6 +172,14 @@ class Provider(Section):
     allow_private: bool = False
     models: tuple[str, ...] = ()
     _off: str | None = PrivateAttr(default=None)
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        wrong = None if name is None else presets.unknown(name)
+        if wrong:
+            raise ValueError(wrong)
+        return name
 
     @field_validator("headers")
     @classmethod
@@ -165,19 +192,30 @@ class Provider(Section):
     @model_validator(mode="before")
     @classmethod
     def _known_url(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "base_url" not in given:
-            known = DEFAULT_URLS.get(str(given.get("dialect")))
+        if not isinstance(given, dict):
+            return given
+        filled = presets.with_defaults(given)
+        if "base_url" not in filled:
+            known = DEFAULT_URLS.get(str(filled.get("dialect")))
             if known:
-                return given | {"base_url": known}
-        return given
+                return filled | {"base_url": known}
+        return filled
 
     @model_validator(mode="after")
     def _complete(self) -> "Provider":
-        if self.base_url is None and self.dialect != "llamacpp":
+        if self.base_url is None and self.dialect != "llamacpp" and not self._may_be_placed_later():
             raise ValueError(f"a provider of dialect {self.dialect} needs a base_url")
         if self.dialect == "llamacpp" and self.model is None and self.base_url is None:
             raise ValueError("a provider of dialect llamacpp needs a model")
+        if self.api_version is not None and "/openai" in urlsplit(self.base_url or "").path:
+            raise ValueError("with an api_version the base_url ends before /openai")
+        if self.auth == "sigv4" and self.dialect != "bedrock":
+            raise ValueError("auth sigv4 is for dialect bedrock")
         return self
+
+    def _may_be_placed_later(self) -> bool:
+        """Its preset makes a URL of what the environment says; it is off when that is silent."""
+        return self.preset is not None and presets.PRESETS[self.preset].base_url is None
 
     @property
     def off(self) -> str | None:
@@ -198,6 +236,49 @@ class Provider(Section):
     @property
     def timeouts(self) -> Timeouts:
         return Timeouts(**self.timeout.model_dump())
+
+    @property
+    def vendor(self) -> Preset | None:
+        """The preset, or the one whose host the URL names; None where the dialect is another's."""
+        if self.preset is not None:
+            found: Preset | None = presets.PRESETS[self.preset]
+        else:
+            found = presets.by_host(self.base_url or "")
+        return found if found is not None and found.dialect == self.dialect else None
+
+    @property
+    def sent_by(self) -> Auth:
+        """How the credential is sent: as written, as the vendor wants it, as the dialect does."""
+        if self.auth is not None:
+            return AUTHS[self.auth]
+        if self.dialect == "bedrock":
+            return Auth.BEARER if self.keys else Auth.SIGV4
+        if self.vendor is not None and self.vendor.auth is not None:
+            return self.vendor.auth
+        return _DIALECT_AUTHS.get(self.dialect, Auth.BEARER)
+
+    @property
+    def quirks(self) -> Quirks:
+        """What its vendor does otherwise with a request."""
+        return self.vendor.quirks if self.vendor else NO_QUIRKS
+
+    @property
+    def takes_stream_options(self) -> bool:
+        return self.vendor.takes_stream_options if self.vendor else True
+
+    @property
+    def has_responses(self) -> bool | None:
+        """Whether it has OpenAI's Responses API; None when only a try can tell."""
+        if self.responses is not None:
+            return self.responses
+        if self.api_version is not None:
+            return False  # below a deployment, Azure has none
+        return self.vendor.has_responses if self.vendor else None
+
+    @property
+    def aws_region(self) -> str | None:
+        """The region that requests are signed for: the field, or the URL's."""
+        return self.region or presets.region_of(self.base_url or "")
 
 
 class RouteTarget(Section):
@@ -267,12 +348,21 @@ class LimitsSection(Section):
 
 
 class PriceOverride(Section):
-    """USD for a million tokens."""
+    """USD for a million tokens, and for one image."""
 
     input: Annotated[float, Field(ge=0)]
     output: Annotated[float, Field(ge=0)]
     cached: Annotated[float, Field(ge=0)] | None = None
     cache_write: Annotated[float, Field(ge=0)] | None = None
+    image: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_the_piece(cls, given: Any) -> Any:
+        """An image's price may stand alone."""
+        if isinstance(given, dict) and given.get("image") is not None:
+            return {"input": 0, "output": 0} | given
+        return given
 
 
 class PricingSection(Section):

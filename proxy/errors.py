@@ -129,3 +129,37 @@ def error_body(message: str, type: str, code: str | None, param: str | None = No
     """OpenAI's error object as JSON bytes."""
     error: dict[str, Any] = {"message": message, "type": type, "param": param, "code": code}
     return orjson.dumps({"error": error})
+
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_body(error: TurnoutError, request_id: str | None = None) -> bytes:
+    """The error as Anthropic's API would say it."""
+    kind = _ANTHROPIC_TYPES.get(error.status)
+    kind = kind or ("invalid_request_error" if error.status < 500 else "api_error")
+    body = {"type": "error", "error": {"type": kind, "message": error.message}}
+    return orjson.dumps(body | ({"request_id": request_id} if request_id else {}))
+
+
+def responses_body(error: TurnoutError) -> bytes:
+    """The error as an event of the Responses API, with OpenAI's error object beside: its SDKs
+    raise on that one."""
+    said = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    event = {
+        "type": "error",
+        "sequence_number": 0,
+        **{k: v for k, v in said.items() if k != "type"},
+    }
+    return orjson.dumps(event | {"error": said})

@@ -14,12 +14,14 @@ CLIENTS_FAULT = frozenset(
         FailureKind.CONTEXT_LENGTH,
         FailureKind.CONTENT_POLICY,
         FailureKind.STREAM_OPTIONS,
+        FailureKind.UNSUPPORTED,
     }
 )
 """Kinds that the client can mend: the upstream's own words are passed on."""
 
 _ANSWERS: dict[FailureKind, tuple[int, str, str]] = {
     FailureKind.NOT_FOUND: (404, IRE, "model_not_found"),
+    FailureKind.NO_RESPONSES: (404, IRE, "model_not_found"),
     FailureKind.AUTH: (502, UE, "upstream_auth_failed"),
     FailureKind.RATE_LIMIT: (429, "rate_limit_error", "rate_limit_exceeded"),
     FailureKind.QUOTA: (429, "insufficient_quota", "insufficient_quota"),

@@ -19,8 +19,18 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from adapters import ADAPTERS
-from adapters.base import Ask, Failure, FailureKind, Retry, Target, UpstreamFailure
+from adapters import ADAPTERS, adapter_for
+from adapters.base import (
+    Adapter,
+    Ask,
+    Endpoint,
+    Failure,
+    FailureKind,
+    Retry,
+    Target,
+    UpstreamFailure,
+)
+from adapters.inbound.messages import count_estimate
 from proxy import accounting, retry, routing
 from proxy.auth import Authenticator
 from proxy.client import Client
@@ -31,12 +41,13 @@ from proxy.lifeline import Cut, Lifeline, Severed, Watch
 from proxy.relay import Relay, error_event
 from proxy.signals import Signals
 from proxy.types import Attempt, Call, Outcome, Plan, Record
-from proxy.upstream import ERROR_LIMIT, Upstream
+from proxy.upstream import ERROR_LIMIT, Exchange, Upstream
 
 Ready = Callable[[Target], Awaitable[Target]]
 """Fills in where a target is, for one that has to be started first."""
 
-_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})  # two names of one parameter
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+"""Names of one parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,7 @@ class Request:
     client: Client
     lifeline: Lifeline
     snapshot: Snapshot
+    attempt: Attempt | None = None  # under way: it has been, or is being, sent
 
 
 class Pipeline:
@@ -71,7 +83,8 @@ class Pipeline:
         self._ready = ready
         self._budget = retry.Budget()
         self._watch = Watch()
-        self._counts_no_streams: set[str] = set()
+        self._counts_no_streams: set[str] = set()  # providers
+        self._lacks_responses: set[str] = set()  # providers
 
     async def serve(self, snapshot: Snapshot, call: Call, record: Record, client: Client) -> None:
         """Steps 3 to 9: answers the client, or raises the `TurnoutError` to answer with."""
@@ -79,6 +92,9 @@ class Pipeline:
         record.name, record.task = plan.name, plan.task
         lifeline = Lifeline(self._watch, call.controls.timeout or plan.targets[0].timeouts.total)
         request = Request(_with_defaults(call.ask, plan), plan, record, client, lifeline, snapshot)
+        if call.ask.endpoint is Endpoint.COUNT_TOKENS and not _counts(plan.targets[0]):
+            await _answer_count(request)
+            return
         client.watch(lifeline)
         self._budget.requests += 1
         try:
@@ -112,43 +128,45 @@ class Pipeline:
 
     async def _attempt(self, request: Request, step: retry.Step) -> Failure | None:
         """One attempt, settled whatever comes; the failure when it may be made good elsewhere."""
-        target, record = step.target, request.record
-        attempt: Attempt | None = None
+        target = step.target
+        request.attempt = None
         try:
             if step.delay:
                 await request.lifeline.guard(asyncio.sleep(step.delay))
-            attempt = accounting.begin(record, target)
-            await request.lifeline.guard(self._exchange(request, target, attempt))
+            await request.lifeline.guard(self._exchange(request, target))
         except UpstreamFailure as error:
-            return await self._fail(request, target, attempt, error.failure)
+            return await self._fail(request, target, error.failure)
         except Severed as severed:
             if severed.cut in (Cut.CLIENT_GONE, Cut.CLIENT_SLOW):
-                _note_client_gone(request, target, attempt, severed.cut)
+                _note_client_gone(request, target, severed.cut)
                 if severed.cut is Cut.CLIENT_SLOW:
                     await request.client.abort()
                 return None
-            return await self._fail(request, target, attempt, _too_late(severed.cut, target))
+            return await self._fail(request, target, _too_late(severed.cut, target))
         finally:
-            if attempt is not None:
-                attempt.duration = time.monotonic() - attempt.started
+            _time(request)
         return None
 
-    async def _exchange(self, request: Request, target: Target, attempt: Attempt) -> None:
-        """Steps 6 to 8 with one target: returns when the client has its whole answer."""
+    async def _exchange(self, request: Request, target: Target) -> None:
+        """Steps 6 to 8 with one target: returns when the client has its whole answer.
+
+        What the dialect can't say is known before anything is sent, and is no attempt.
+        """
         ask, lifeline = request.ask, request.lifeline
         if not target.base_url:
-            target = await self._ready(target)
-        adapter = ADAPTERS[target.dialect]
+            target = await self._started(request, target)
+        adapter = adapter_for(ask.endpoint, target)
+        outgoing = adapter.request(ask, target)
+        attempt = request.attempt = accounting.begin(request.record, target)
         cut = Cut.FIRST_TOKEN if ask.stream else Cut.RESPONSE
         timeouts = target.timeouts
         patience = timeouts.first_token if ask.stream else timeouts.response
         lifeline.arm(cut, patience)
-        exchange = await self._upstream.send(adapter.request(ask, target), target)
+        exchange = await self._upstream.send(outgoing, target)
         try:
             attempt.status = exchange.status
             if exchange.status != 200:
-                body = await exchange.read(ERROR_LIMIT)
-                raise UpstreamFailure(adapter.failure(exchange.status, exchange.headers, body))
+                raise UpstreamFailure(await _read_failure(ask, target, adapter, exchange))
             relay = Relay(
                 ask=ask,
                 target=target,
@@ -158,43 +176,97 @@ class Pipeline:
                 record=request.record,
                 attempt=attempt,
                 prices=request.snapshot.prices,
+                dropped=outgoing.dropped,
             )
-            await (relay.stream(exchange) if ask.stream else relay.answer(exchange))
+            await relay.serve(exchange)
             self._signals.note_latency(target.id, attempt.first_token or 0.0)
         finally:
             exchange.close()
 
-    async def _fail(
-        self, request: Request, target: Target, attempt: Attempt | None, failure: Failure
-    ) -> Failure | None:
+    async def _started(self, request: Request, target: Target) -> Target:
+        """A target that has to be started first; waiting for it is no overhead of ours."""
+        began = time.monotonic()
+        request.lifeline.arm(Cut.FIRST_TOKEN, target.timeouts.first_token)
+        started = await self._ready(target)
+        request.record.upstream_wait += time.monotonic() - began
+        return started
+
+    async def _fail(self, request: Request, target: Target, failure: Failure) -> Failure | None:
         """Notes a failure. After the point of no return the client is told inside its stream."""
-        if attempt is not None:
-            accounting.fail(attempt, failure, target)
+        if request.attempt is not None:
+            accounting.fail(request.attempt, failure, target)
         if not request.client.started:
             return failure
         error = error_for(failure, target)
         request.record.outcome = Outcome.FAILED
         request.record.error_code, request.record.error_message = error.code, error.message
-        last = request.client.end(error_event(error))
+        last = error_event(error, request.ask.endpoint)
+        if last is None:
+            await request.client.abort()
+            return None
         try:
-            await request.lifeline.guard(last)
+            await request.lifeline.guard(request.client.end(last))
         except Severed:
             await request.client.abort()
         return None
 
     def _as_learned(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
         """The targets, without what their providers have been seen to refuse."""
-        refusing = self._counts_no_streams
-        if not refusing:
+        refusing, lacking = self._counts_no_streams, self._lacks_responses
+        if not refusing and not lacking:
             return targets
         return tuple(
-            replace(target, takes_stream_options=False) if target.provider in refusing else target
+            replace(
+                target,
+                takes_stream_options=target.takes_stream_options
+                and target.provider not in refusing,
+                has_responses=False if target.provider in lacking else target.has_responses,
+            )
             for target in targets
         )
 
     def _learn(self, target: Target, failure: Failure) -> None:
         if failure.kind is FailureKind.STREAM_OPTIONS and target.takes_stream_options:
             self._counts_no_streams.add(target.provider)
+        if failure.kind is FailureKind.NO_RESPONSES:
+            self._lacks_responses.add(target.provider)
+
+
+async def _read_failure(ask: Ask, target: Target, adapter: Adapter, exchange: Exchange) -> Failure:
+    """What an answer that is no 200 says. A path that is not there is no model that is not."""
+    body = await exchange.read(ERROR_LIMIT)
+    failure = adapter.failure(exchange.status, exchange.headers, body)
+    maybe_absent = ask.endpoint is Endpoint.RESPONSES and target.has_responses is None
+    if maybe_absent and exchange.status in (404, 405, 501) and failure.code != "model_not_found":
+        return replace(failure, kind=FailureKind.NO_RESPONSES, retry=Retry.NEXT_TARGET)
+    return failure
+
+
+def _counts(target: Target) -> bool:
+    """Whether a provider counts tokens itself."""
+    return Endpoint.COUNT_TOKENS in ADAPTERS[target.dialect].endpoints
+
+
+async def _answer_count(request: Request) -> None:
+    """A count of tokens that no provider makes: an estimate, and marked as one."""
+    request.lifeline.release()
+    request.record.outcome = Outcome.OK
+    try:
+        body = count_estimate(request.ask)
+    except UpstreamFailure as error:
+        raise error_for(error.failure, request.plan.targets[0]) from None
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-turnout-estimated", b"true"),
+    ]
+    await request.client.start(200, headers)
+    await request.client.end(body)
+
+
+def _time(request: Request) -> None:
+    if request.attempt is not None:
+        request.attempt.duration = time.monotonic() - request.attempt.started
 
 
 def _with_defaults(ask: Ask, plan: Plan) -> Ask:
@@ -229,8 +301,8 @@ def _too_late(cut: Cut, target: Target) -> Failure:
             return Failure(FailureKind.TIMEOUT, message, Retry.NEVER)
 
 
-def _note_client_gone(request: Request, target: Target, attempt: Attempt | None, cut: Cut) -> None:
-    record = request.record
+def _note_client_gone(request: Request, target: Target, cut: Cut) -> None:
+    record, attempt = request.record, request.attempt
     record.outcome = Outcome.CLIENT_CLOSED
     record.error_code = "client_too_slow" if cut is Cut.CLIENT_SLOW else "client_closed"
     if attempt is not None:

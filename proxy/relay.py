@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from adapters.base import (
     Adapter,
     Ask,
+    Endpoint,
     StreamTranslator,
     Target,
     UpstreamFailure,
@@ -19,7 +20,7 @@ from adapters.base import (
 from adapters.failures import invalid_reply
 from proxy.accounting import count
 from proxy.client import Client
-from proxy.errors import TurnoutError, error_body
+from proxy.errors import TurnoutError, anthropic_body, responses_body
 from proxy.ledger.pricing import Prices
 from proxy.lifeline import Cut, Lifeline
 from proxy.types import Attempt, Outcome, Record
@@ -41,6 +42,16 @@ class Relay:
     record: Record
     attempt: Attempt
     prices: Prices
+    dropped: tuple[str, ...] = ()
+
+    async def serve(self, exchange: Exchange) -> None:
+        """The answer in the way that was asked for; returns when the client has its end."""
+        if self.ask.stream:
+            await self.stream(exchange)
+        elif self.ask.endpoint is Endpoint.SPEECH:
+            await self.sound(exchange)
+        else:
+            await self.answer(exchange)
 
     async def answer(self, exchange: Exchange) -> None:
         """A whole answer, read and checked before the client sees any of it."""
@@ -48,12 +59,34 @@ class Relay:
         self._note_first_token()
         self._count(reply.usage, reply.text_bytes)
         self.attempt.outcome = self.record.outcome = Outcome.OK
-        headers = self._headers(b"application/json")
+        headers = self._headers(reply.content_type.encode())
         headers.append((b"content-length", b"%d" % len(reply.body)))
         if self.attempt.cost_nanousd is not None:
             headers.append((b"x-turnout-cost-usd", _usd(self.attempt.cost_nanousd)))
         await self.client.start(200, headers)
         await self.client.end(reply.body)
+
+    async def sound(self, exchange: Exchange) -> None:
+        """Audio, piece by piece as it is made: whoever listens wants its beginning first."""
+        try:
+            piece = await exchange.read_some()
+            if not piece:
+                raise UpstreamFailure(invalid_reply("an answer without sound"))
+            self._note_first_token()
+            kind = exchange.headers.get("content-type", "audio/mpeg")
+            await self.client.start(200, self._headers(kind.encode("latin-1")))
+            self.lifeline.arm(Cut.IDLE, self.target.timeouts.idle)
+            while following := await exchange.read_some():
+                await self.client.write(piece)
+                self.lifeline.touch()
+                piece = following
+        except BROKEN as error:
+            raise UpstreamFailure(broken(error)) from None
+        finally:
+            if self.client.started:
+                self._count(None, 0)
+        self.attempt.outcome = self.record.outcome = Outcome.OK
+        await self.client.end(piece)
 
     async def stream(self, exchange: Exchange) -> None:
         """A stream, event by event; returns when the client has its end."""
@@ -140,6 +173,10 @@ class Relay:
         ]
         if record.task:
             headers.append((b"x-turnout-task", record.task.encode()))
+        if self.dropped:
+            headers.append(
+                (b"x-turnout-dropped", ", ".join(self.dropped).encode("latin-1", "replace"))
+            )
         return headers
 
 
@@ -149,6 +186,17 @@ def _usd(nano: int) -> bytes:
     return (text + "0" if text.endswith(".") else text).encode()
 
 
-def error_event(error: TurnoutError) -> bytes:
-    """An error inside a stream that has begun. OpenAI's SDKs raise on it; no `[DONE]` follows."""
-    return b"data: " + error_body(error.message, error.type, error.code, error.param) + b"\n\n"
+def error_event(error: TurnoutError, endpoint: Endpoint) -> bytes | None:
+    """An error inside a stream that has begun, in its shape. SDKs raise on it; no end follows.
+
+    None where the shape has no place for one: the connection has to be cut instead.
+    """
+    match endpoint:
+        case Endpoint.MESSAGES:
+            return b"event: error\ndata: " + anthropic_body(error) + b"\n\n"
+        case Endpoint.RESPONSES:
+            return b"event: error\ndata: " + responses_body(error) + b"\n\n"
+        case Endpoint.SPEECH:
+            return None
+        case _:
+            return b"data: " + error.body() + b"\n\n"

@@ -65,6 +65,8 @@ def next_step(
         return None
     if last.kind is FailureKind.STREAM_OPTIONS and last_target.takes_stream_options:
         return Step(replace(last_target, takes_stream_options=False))
+    if last.kind is FailureKind.NO_RESPONSES and last_target.has_responses is None:
+        return Step(replace(last_target, has_responses=False))
     if last.retry is Retry.NEVER:
         return None
     counts = Counter(target.id for target, _ in tried)

@@ -265,6 +265,13 @@ def _made(provider: Provider | None, name: str, model: str) -> tuple[Target, ...
             credential=credential,
             headers=tuple(provider.headers.items()),
             timeouts=provider.timeouts,
+            takes_stream_options=provider.takes_stream_options,
+            auth=provider.sent_by,
+            quirks=provider.quirks,
+            api_version=provider.api_version,
+            region=provider.aws_region,
+            drop_params=provider.drop_params,
+            has_responses=provider.has_responses,
         )
         for credential, key in enumerate(keys)
     )

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 import aiohttp
 from yarl import URL
 
-from adapters.base import Failure, FailureKind, Outgoing, Retry, Target, UpstreamFailure
+from adapters.base import Auth, Failure, FailureKind, Outgoing, Retry, Target, UpstreamFailure
 from adapters.failures import interrupted, invalid_reply
+from proxy.signing import Signer
 
 REPLY_LIMIT = 64 * 1024 * 1024  # bytes of a whole answer, after decompression
 ERROR_LIMIT = 1024 * 1024  # bytes of an error body that are read
@@ -85,7 +86,8 @@ class Exchange:
 class Upstream:
     """Sends what an adapter has built. `open` and `close` it inside the running loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
         self._session: aiohttp.ClientSession | None = None
         self._urls: dict[str, URL] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
@@ -106,6 +108,9 @@ class Upstream:
         Raises `UpstreamFailure` of kind `upstream_unreachable` when there is no answer.
         """
         assert self._session is not None, "the upstream client is not open"
+        if target.auth is Auth.SIGV4:
+            await self._signer.ready(target)
+            outgoing = self._signer.sign(outgoing, target)
         try:
             response = await self._session.post(
                 self._url(outgoing.url),

@@ -57,6 +57,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy.retry",
         "proxy.routing",
         "proxy.signals",
+        "proxy.signing",
         "proxy.upstream",
     ),
     (
@@ -66,6 +67,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy.errors",
         "proxy.home",
         "proxy.ids",
+        "proxy.presets",
         "proxy.response",
         "proxy.storage",
         "proxy.storage.*",
@@ -83,10 +85,15 @@ FRIENDS: Mapping[tuple[str, str], str] = {
     ("proxy.commands.*", "proxy.commands.context"): "commands open the same things in one way",
     ("proxy.commands.*", "proxy.commands.table"): "commands print tables in one way",
     # doors, middleware, live
-    ("proxy.doors.openai", "proxy.doors.body"): "bodies are read in one way",
+    ("proxy.doors.call", "proxy.doors.body"): "bodies are read in one way",
+    ("proxy.doors.openai", "proxy.doors.call"): "an endpoint of the data plane is one of its calls",
+    (
+        "proxy.doors.anthropic",
+        "proxy.doors.call",
+    ): "an endpoint of the data plane is one of its calls",
     ("proxy.doors.admin", "proxy.doors.body"): "bodies are read in one way",
-    ("proxy.doors.openai", "proxy.doors.controls"): "headers are read in one way",
-    ("proxy.doors.openai", "proxy.middleware.usage"): "fills in the record that it opened",
+    ("proxy.doors.call", "proxy.doors.controls"): "headers are read in one way",
+    ("proxy.doors.call", "proxy.middleware.usage"): "fills in the record that it opened",
     ("proxy.doors.admin", "proxy.live"): "tells and reloads the configuration in force",
     ("proxy.middleware.access_log", "proxy.middleware.request_id"): "its line names the request",
     ("proxy.middleware.errors", "proxy.middleware.request_id"): "its log names the request",
@@ -106,6 +113,9 @@ FRIENDS: Mapping[tuple[str, str], str] = {
     ("proxy.ledger.writer", "proxy.ledger.rows"): "records become rows",
     ("proxy.ledger.writer", "proxy.ledger.inserts"): "rows become few statements",
     # what all may import
+    ("proxy.config", "proxy.presets"): "an entry of a vendor's is filled in",
+    ("proxy.config_types", "proxy.presets"): "a provider knows what its vendor does otherwise",
+    ("proxy.upstream", "proxy.signing"): "a request to AWS is signed when it is sent",
     ("proxy.config", "proxy.config_types"): "the sections that it reads and checks",
     ("proxy.config", "proxy.yamlsource"): "the file, with its lines",
     ("proxy.config_types", "proxy.units"): "durations, sizes and shares of the sections",
@@ -124,6 +134,7 @@ IMPURE = frozenset({"asyncio", "http", "socket", "ssl", "subprocess", "urllib", 
 
 LATE_IMPORTS: Mapping[tuple[str, str], str] = {
     ("proxy.local", "xllamacpp"): "an optional dependency that loads a native library",
+    ("proxy.signing", "botocore"): "an optional dependency that takes a third of a second to load",
 }
 """(module, imported package) inside a function, and why."""
 
@@ -148,6 +159,7 @@ MAKERS: Mapping[str, tuple[str, ...]] = {
     "proxy.pipeline.Pipeline": ("proxy.app",),
     "proxy.pipeline.Snapshot": ("proxy.app",),
     "proxy.signals.Signals": ("proxy.app",),
+    "proxy.signing.Signer": ("proxy.app",),
     "proxy.upstream.Upstream": ("proxy.app",),
     "starlette.applications.Starlette": ("proxy.app",),
 }

@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from adapters import jsonedit
+from adapters import jsonedit, multipart
 from adapters.base import Endpoint
 from proxy.errors import InvalidRequest
 
@@ -50,6 +50,25 @@ def parse(raw: bytes) -> dict[str, Any]:
         message = f"the body has {twice!r} twice; leave one out"
         raise InvalidRequest(message, code="invalid_json", param=twice)
     return body
+
+
+def parse_form(raw: bytes, content_type: str) -> dict[str, Any]:
+    """The text fields of a form; a file is there by its absence from them. Raises
+    `InvalidRequest`."""
+    boundary = multipart.boundary_of(content_type)
+    if boundary is None:
+        message = "the body must be multipart/form-data, with its boundary in the content type"
+        raise InvalidRequest(message, code="invalid_content_type")
+    return dict(multipart.read_fields(raw, boundary))
+
+
+def model_of(endpoint: Endpoint, body: Mapping[str, Any]) -> str:
+    """The name that is asked for; moderation has one that OpenAI's SDKs leave out."""
+    name: str = body.get("model") or MODERATION_MODEL
+    return name
+
+
+MODERATION_MODEL = "omni-moderation-latest"
 
 
 def check(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
@@ -133,6 +152,7 @@ def _prompt(value: Any) -> str | None:
 
 _COMMON: dict[str, Rule] = {
     "stream": _flag,
+    "drop_params": _flag,
     "n": _choices,
     "max_tokens": _count,
     "temperature": _number,
@@ -160,10 +180,39 @@ _RULES: dict[Endpoint, dict[str, Rule]] = {
         "user": _COMMON["user"],
         "metadata": _object,
     },
+    Endpoint.RESPONSES: {
+        "model": _string,
+        "input": _prompt,
+        "max_output_tokens": _count,
+        "tools": _list,
+        **_COMMON,
+    },
+    Endpoint.MESSAGES: {
+        "model": _string,
+        "messages": _messages,
+        "max_tokens": _count,
+        "tools": _list,
+        "temperature": _number,
+        "top_p": _number,
+        "stream": _flag,
+        "metadata": _object,
+    },
+    Endpoint.COUNT_TOKENS: {"model": _string, "messages": _messages, "tools": _list},
+    Endpoint.IMAGES: {"model": _string, "prompt": _string, "n": _choices, "stream": _flag},
+    Endpoint.SPEECH: {"model": _string, "input": _string},
+    Endpoint.TRANSCRIPTIONS: {"model": _string},
+    Endpoint.MODERATIONS: {"model": _string, "input": _input},
 }
 
 _REQUIRED: dict[Endpoint, tuple[str, ...]] = {
     Endpoint.CHAT: ("model", "messages"),
     Endpoint.COMPLETIONS: ("model", "prompt"),
     Endpoint.EMBEDDINGS: ("model", "input"),
+    Endpoint.RESPONSES: ("model",),
+    Endpoint.MESSAGES: ("model", "messages", "max_tokens"),
+    Endpoint.COUNT_TOKENS: ("model", "messages"),
+    Endpoint.IMAGES: ("model", "prompt"),
+    Endpoint.SPEECH: ("model", "input"),
+    Endpoint.TRANSCRIPTIONS: ("model",),
+    Endpoint.MODERATIONS: ("input",),
 }

@@ -1,7 +1,7 @@
 """What a caller asks of Turnout itself: `x-turnout-…` headers, and the body's own fields for it.
 
-OpenAI's `user` and `metadata` (keys `service_name`, `job_id`, `task`) mean the same as the
-headers; a header wins. The rest of `metadata` goes into the ledger.
+OpenAI's `user` and `metadata` (keys `service_name`, `job_id`, `task`; Anthropic's `user_id`) mean
+the same as the headers; a header wins. The rest of `metadata` goes into the ledger.
 """
 
 import re
@@ -21,7 +21,7 @@ _PREFIX = b"x-turnout-"
 
 NOTHING_ASKED = Controls()
 _BY_BODY = frozenset({"user", "metadata"})
-_FROM_METADATA = {"service_name": "service", "job_id": "job", "task": "task"}
+_FROM_METADATA = {"service_name": "service", "job_id": "job", "task": "task", "user_id": "user"}
 
 
 def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Controls:
@@ -47,7 +47,9 @@ def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Controls:
         provider=given.get("provider"),
         fallback=_switch(given.get("fallback")),
         timeout=_seconds(given.get("timeout")),
-        user=given.get("user") or (str(body.get("user") or "")[:VALUE_LIMIT] or None),
+        user=given.get("user")
+        or (str(body.get("user") or "")[:VALUE_LIMIT] or None)
+        or from_body.get("user"),
         service=given.get("service") or from_body.get("service"),
         job=given.get("job") or from_body.get("job"),
         metadata=metadata,

@@ -31,22 +31,25 @@ _FIELDS = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
 
 
 class Override(Protocol):
-    """USD for a million tokens, by the operator."""
+    """USD for a million tokens, and for one image, by the operator."""
 
     input: float
     output: float
     cached: float | None
     cache_write: float | None
+    image: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Nano-dollars for a million tokens of each class; exact, and cheap to add up."""
+    """Nano-dollars for a million tokens of each class, and for one image; exact, and cheap to
+    add up."""
 
     input: int
     output: int
     cached: int
     cache_write: int
+    image: int = 0
 
     def cost(self, usage: Usage) -> int:
         """Nano-dollars, rounded to the nearest. No token is billed in two classes."""
@@ -57,7 +60,7 @@ class Rates:
             + usage.cache_write * self.cache_write
             + usage.completion * self.output
         )
-        return (total + MILLION // 2) // MILLION
+        return (total + MILLION // 2) // MILLION + usage.images * self.image
 
 
 Price = Rates | tuple[Vendor, ModelInfo]
@@ -126,6 +129,7 @@ class Prices:
             output=_rate(price.output),
             cached=plain if price.cached is None else _rate(price.cached),
             cache_write=plain if price.cache_write is None else _rate(price.cache_write),
+            image=0 if price.image is None else _rate(price.image),
         )
 
 

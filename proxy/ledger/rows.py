@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from adapters.base import Usage
+from adapters.base import Endpoint, Usage
 from proxy.types import Attempt, Record
 
 MESSAGE_LIMIT = 500  # characters of an error that are kept
@@ -16,7 +16,7 @@ REQUEST_COLUMNS = (
     "name", "provider_name", "model", "endpoint", "stream", "status_code", "outcome",
     "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
     "usage_source", "cost_nanousd", "saved_nanousd", "duration_ms", "first_token_ms", "attempts",
-    "cached", "error_code", "error_message", "metadata",
+    "cached", "error_code", "error_message", "metadata", "images", "usage_type",
 )  # fmt: skip
 """The order of a request's row."""
 
@@ -25,6 +25,7 @@ ATTEMPT_COLUMNS = (
     "status_code", "outcome",
     "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
     "usage_source", "cost_nanousd", "duration_ms", "first_token_ms", "error_code", "error_message",
+    "images",
 )  # fmt: skip
 """The order of an attempt's row."""
 
@@ -66,6 +67,8 @@ def request_row(record: Record) -> Row:
         record.error_code,
         _cut(record.error_message),
         orjson.dumps(dict(record.metadata)).decode() if record.metadata else None,
+        usage.images,
+        usage_type(record.endpoint),
     )
 
 
@@ -93,7 +96,20 @@ def attempt_row(record: Record, attempt: Attempt) -> Row:
         _millis(attempt.first_token),
         attempt.error_code,
         _cut(attempt.error_message),
+        usage.images,
     )
+
+
+def usage_type(endpoint: Endpoint | None) -> str:
+    """What kind of use a call of an endpoint is: text, image or audio."""
+    return _USAGE_TYPES.get(endpoint, "text") if endpoint else "text"
+
+
+_USAGE_TYPES = {
+    Endpoint.IMAGES: "image",
+    Endpoint.TRANSCRIPTIONS: "audio",
+    Endpoint.SPEECH: "audio",
+}
 
 
 def _millis(seconds: float | None) -> int | None:

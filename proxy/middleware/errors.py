@@ -6,10 +6,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.errors import Internal, MethodNotAllowed, NotFound, TurnoutError
+from proxy.errors import Internal, MethodNotAllowed, NotFound, TurnoutError, anthropic_body
 from proxy.middleware.request_id import REQUEST_ID
 from proxy.middleware.usage import RECORD
 from proxy.response import RESPONSE
+
+ANTHROPIC = "/v1/messages"
+"""Where Anthropic's API is: its SDKs want its own error shape."""
 
 log = logging.getLogger("turnout.errors")
 
@@ -50,11 +53,18 @@ def _ours(error: HTTPException, scope: Scope) -> TurnoutError:
     return NotFound(f"there is nothing at {scope['path']}")
 
 
+def _body(error: TurnoutError, scope: Scope) -> bytes:
+    """In the shape of the API that was called."""
+    if scope["path"].startswith(ANTHROPIC):
+        return anthropic_body(error, "req_" + scope[REQUEST_ID])
+    return error.body()
+
+
 async def _answer(error: TurnoutError, scope: Scope, send: Send) -> None:
     record = scope.get(RECORD)
     if record is not None:
         record.error_code, record.error_message = error.code, error.message
-    body = error.body()
+    body = _body(error, scope)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),

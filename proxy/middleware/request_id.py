@@ -20,5 +20,8 @@ class RequestId:
         if scope["type"] == "http":
             request_id = scope[REQUEST_ID] = uuid7()
             send = scope[RESPONSE] = Response(send)
-            send.headers.append((b"x-request-id", b"req_" + request_id.encode()))
+            named = b"req_" + request_id.encode()
+            send.headers.append((b"x-request-id", named))
+            if scope["path"].startswith("/v1/messages"):
+                send.headers.append((b"request-id", named))  # Anthropic's SDKs look for it here
         await self._app(scope, receive, send)

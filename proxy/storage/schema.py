@@ -12,7 +12,7 @@ from sqlalchemy import (
     Table,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration."""
 
 metadata = MetaData()
@@ -58,6 +58,8 @@ requests = Table(
     Column("error_code", String),
     Column("error_message", String),
     Column("metadata", JSON),
+    Column("images", Integer, nullable=False, server_default="0"),
+    Column("usage_type", String),
     sqlite_with_rowid=False,
 )
 """Ids begin with the time, so the primary key is the index by time too (`proxy.ids.earliest`)."""
@@ -81,6 +83,7 @@ attempts = Table(
     Column("first_token_ms", Integer),
     Column("error_code", String),
     Column("error_message", String),
+    Column("images", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

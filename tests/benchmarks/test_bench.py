@@ -12,8 +12,12 @@ import pytest
 import report
 import run
 import servers
+import upstream as bench_upstream
 from process import Command, NotStarted, Process, clean_env, free_port, get, pick_cores, piece
 from rounds import Sample
+
+from adapters.anthropic import Anthropic
+from adapters.base import Ask, Endpoint, Usage
 
 EVENTS = 5
 
@@ -152,3 +156,14 @@ def test_the_floor_is_always_measured() -> None:
     assert run.parse(["--only", "turnout"]).only == ["forwarder", "turnout"]
     with pytest.raises(SystemExit):
         run.parse(["--only", "nginx"])
+
+
+def test_the_translated_upstream_speaks_anthropic() -> None:
+    """Read by Turnout's own adapter: as many words as there are events, and an end."""
+    ask = Ask(Endpoint.CHAT, b"{}", {"model": "m"}, stream=True)
+    stream = Anthropic().stream(ask, lambda _: None)
+    chunks = [chunk.split(b"\r\n", 1)[1][:-2] for chunk in bench_upstream.build_message_events(7)]
+    out = b"".join(map(stream.feed, chunks))
+    assert (out.count(b" word"), stream.done, stream.usage) == (7, True, Usage(42, 64))
+    whole = bench_upstream.build_message().split(b"\r\n\r\n", 1)[1]
+    assert Anthropic().reply(ask, whole).usage == Usage(42, 64)

@@ -134,4 +134,4 @@ def test_the_order_of_search(tmp_path: Path) -> None:
 def test_the_example_is_valid_with_nothing_in_the_environment() -> None:
     config = load(Path(__file__).parents[2] / "config.yaml", {})
     on = [name for name, provider in config.providers.items() if not provider.off]
-    assert on == ["local"]
+    assert on == ["ollama", "local"]

@@ -3,6 +3,7 @@ tests/e2e/test_faults.py, test_data_plane.py."""
 
 import pytest
 
+from adapters.base import Endpoint
 from proxy.errors import Upstream
 from proxy.relay import _usd, error_event
 
@@ -16,6 +17,8 @@ def test_money_loses_nothing(nano: int, text: bytes) -> None:
 
 
 def test_an_error_event_is_one_event() -> None:
-    event = error_event(Upstream("a\nb", status=502, type="upstream_error", code="c"))
+    error = Upstream("a\nb", status=502, type="upstream_error", code="c")
+    event = error_event(error, Endpoint.CHAT)
+    assert event is not None
     assert event.startswith(b'data: {"error":')
     assert event.count(b"\n") == 2

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from adapters import ADAPTERS
+from adapters.base import Auth
 from proxy import routing
 from proxy.config import load
 from proxy.errors import ModelNotFound
@@ -177,3 +179,27 @@ def test_names_that_are_listed(table: routing.Table) -> None:
     for name in ("dark", "off/x", "x/*", "gpt-*"):
         assert name not in listed
     assert len(listed) == len(set(listed))
+
+
+def test_a_target_carries_what_its_provider_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ADAPTERS, "bedrock", ADAPTERS["openai"])
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "providers:\n"
+        "  az: {preset: azure, base_url: 'https://a.test', api_version: v, api_key: k,"
+        " responses: true}\n"
+        "  aws: {dialect: bedrock, base_url: 'https://b.test', region: r-1, api_key: k,"
+        " drop_params: true}\n"
+    )
+    providers = load(path, {}).providers
+    (az,) = routing._made(providers["az"], "az", "m")
+    assert (az.auth, az.api_version, az.has_responses, az.drop_params) == (
+        Auth.API_KEY,
+        "v",
+        True,
+        False,
+    )
+    (aws,) = routing._made(providers["aws"], "aws", "m")
+    assert (aws.auth, aws.region, aws.drop_params) == (Auth.BEARER, "r-1", True)

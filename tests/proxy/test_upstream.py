@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.base import FailureKind, Outgoing, UpstreamFailure
+from proxy.signing import Signer
 from proxy.upstream import Upstream
 from tests.adapters.asks import target
 from tests.fakes import upstream as fake
@@ -13,7 +14,7 @@ from tests.fakes.upstream import Upstream as Fake
 
 @pytest.fixture
 async def client() -> AsyncIterator[Upstream]:
-    client = Upstream()
+    client = Upstream(Signer())
     client.open()
     yield client
     await client.close()

@@ -1,8 +1,8 @@
 """LangChain's standard tests of a chat model, over `ChatOpenAI` on Turnout's local model.
 
-Run by tests/e2e/test_langchain.py. Switched off: tools, for which the model's template has no place,
-and structured output, where so small a model keeps to the schema but never ends its first string
-(tests/e2e/test_local_model.py has a schema that it does fill).
+Run by tests/e2e/test_langchain.py. Switched off: tools, for which the model's template has no
+place, and structured output, where so small a model keeps to the schema but never ends its first
+string (tests/e2e/test_local_model.py has a schema that it does fill).
 """
 
 import os

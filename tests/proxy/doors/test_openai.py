@@ -1,31 +1,38 @@
-"""How bytes and headers become a call; the door itself is tested over sockets in tests/e2e."""
+"""OpenAI's paths; what they do is tested over sockets in tests/e2e."""
 
-from adapters.base import Endpoint
-from proxy.doors.openai import _first_of_each, _understand
-from proxy.types import Principal, Role
+from typing import cast
 
-KEY = Principal(Role.KEY, "key_1")
-CHAT = b'{"model":"m","messages":[{"role":"user","content":"x"}]%b}'
+import pytest
+from starlette.routing import Route
 
-
-def test_the_bytes_stay_beside_what_they_mean() -> None:
-    raw = CHAT % b',"stream":true,"stream_options":{"include_usage":true}'
-    call = _understand(Endpoint.CHAT, KEY, {b"openai-beta": b"x", b"cookie": b"y"}, raw)
-    assert call.ask.raw is raw
-    assert (call.name, call.ask.stream, call.ask.wants_usage) == ("m", True, True)
-    assert call.ask.headers == (("openai-beta", "x"),)
+from proxy.doors import openai
+from proxy.doors.call import CallDoor
+from proxy.errors import MethodNotAllowed
+from proxy.pipeline import Pipeline, Snapshot
 
 
-def test_metadata_is_ours_unless_it_is_stored() -> None:
-    for extra, drop in ((b',"metadata":{}', {"metadata"}), (b',"metadata":{},"store":true', set())):
-        assert _understand(Endpoint.CHAT, KEY, {}, CHAT % extra).ask.drop == drop
+def never() -> Snapshot:
+    raise AssertionError("the method is checked before anything else")
 
 
-def test_of_a_header_given_twice_the_first_counts() -> None:
-    scope = {"headers": [(b"authorization", b"1"), (b"x", b"y"), (b"authorization", b"2")]}
-    assert _first_of_each(scope)[b"authorization"] == b"1"
+def test_the_paths() -> None:
+    routes = [cast("Route", route) for route in openai.routes(never, cast("Pipeline", None))]
+    calls = {route.path for route in routes if isinstance(route.endpoint, CallDoor)}
+    assert calls == {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/responses",
+        "/v1/images/generations",
+        "/v1/audio/transcriptions",
+        "/v1/audio/speech",
+        "/v1/moderations",
+    }
+    assert {route.path for route in routes} - calls == {"/v1/models", "/v1/models/{name:path}"}
 
 
-def test_embeddings_are_never_streamed() -> None:
-    raw = b'{"model":"m","input":"x","stream":true}'
-    assert not _understand(Endpoint.EMBEDDINGS, KEY, {}, raw).ask.stream
+async def test_a_call_is_a_post() -> None:
+    route = cast("Route", openai.routes(never, cast("Pipeline", None))[0])
+    with pytest.raises(MethodNotAllowed) as refused:
+        await route.endpoint({"method": "GET", "path": "/v1/chat/completions"}, None, None)
+    assert refused.value.headers == {"allow": "POST"}
