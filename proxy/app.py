@@ -26,6 +26,7 @@ from proxy.doors.admin import Admin
 from proxy.doors.call import CallDoor
 from proxy.home import Home, digest_key
 from proxy.keys import KeyStore
+from proxy.ledger.books import Books
 from proxy.ledger.pricing import Prices
 from proxy.ledger.writer import Writer
 from proxy.live import Live
@@ -91,7 +92,7 @@ class Gateway:
     async def _open_books(self, engine: AsyncEngine, stack: AsyncExitStack) -> None:
         sealing = self.config.auth.encryption_key or self._home.secret("encryption_key")
         self._keys = KeyStore(engine, digest_key(sealing))
-        self._writer = Writer(engine)
+        self._writer = Writer(Books(engine))
         await self._keys.start()
         stack.push_async_callback(self._keys.stop)
         await self._writer.start()

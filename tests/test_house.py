@@ -64,6 +64,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy",
         "proxy.config",
         "proxy.config_types",
+        "proxy.counters",
         "proxy.errors",
         "proxy.home",
         "proxy.ids",
@@ -111,7 +112,9 @@ FRIENDS: Mapping[tuple[str, str], str] = {
     ("proxy.accounting", "proxy.ledger.pricing"): "usage becomes money",
     ("proxy.local", "proxy.models"): "a model is brought here before it is loaded",
     ("proxy.ledger.writer", "proxy.ledger.rows"): "records become rows",
-    ("proxy.ledger.writer", "proxy.ledger.inserts"): "rows become few statements",
+    ("proxy.ledger.writer", "proxy.ledger.books"): "rows go into the books",
+    ("proxy.ledger.books", "proxy.ledger.rows"): "the order of a row's columns",
+    ("proxy.ledger.books", "proxy.ledger.inserts"): "rows become few statements",
     # what all may import
     ("proxy.config", "proxy.presets"): "an entry of a vendor's is filled in",
     ("proxy.config_types", "proxy.presets"): "a provider knows what its vendor does otherwise",
@@ -152,6 +155,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
 MAKERS: Mapping[str, tuple[str, ...]] = {
     "proxy.auth.Authenticator": ("proxy.app",),
     "proxy.keys.KeyStore": ("proxy.app", "proxy.commands.*"),
+    "proxy.ledger.books.Books": ("proxy.app",),
     "proxy.ledger.pricing.Prices": ("proxy.app",),
     "proxy.ledger.writer.Writer": ("proxy.app",),
     "proxy.live.Live": ("proxy.app",),

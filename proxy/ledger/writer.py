@@ -10,11 +10,9 @@ import logging
 from collections import deque
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.inserts import insert_new
-from proxy.ledger.rows import ATTEMPT_COLUMNS, REQUEST_COLUMNS, attempt_row, request_row
-from proxy.storage.schema import attempts, requests
+from proxy.ledger.books import Books
+from proxy.ledger.rows import attempt_row, request_row
 from proxy.tasks import spawn
 from proxy.types import Record
 
@@ -29,8 +27,8 @@ log = logging.getLogger("turnout.ledger")
 class Writer:
     """One a process. `lost` counts records that could not even wait: it should stay 0."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, books: Books) -> None:
+        self._books = books
         self._queue: deque[Record] = deque()
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
@@ -107,6 +105,4 @@ class Writer:
     async def _write(self, batch: list[Record]) -> None:
         rows = [request_row(record) for record in batch]
         tries = [attempt_row(record, attempt) for record in batch for attempt in record.attempts]
-        async with self._engine.begin() as connection:
-            await insert_new(connection, requests, REQUEST_COLUMNS, rows)
-            await insert_new(connection, attempts, ATTEMPT_COLUMNS, tries)
+        await self._books.write(rows, tries)

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from proxy.__main__ import main
+from proxy.ledger.books import Books
 from proxy.ledger.writer import Writer
 from proxy.storage.engine import open_database
 from tests.proxy.ledger.records import record
@@ -15,7 +16,7 @@ from tests.proxy.ledger.records import record
 
 async def fill(home: Path) -> None:
     engine = await open_database("sqlite:///turnout.db", home)
-    writer = Writer(engine)
+    writer = Writer(Books(engine))
     await writer.start()
     for made in (record(), record(), record(model="other")):
         writer.submit(made)

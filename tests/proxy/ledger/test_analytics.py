@@ -5,6 +5,7 @@ from pathlib import Path
 
 from proxy.ids import earliest
 from proxy.ledger.analytics import GROUPS, summarise
+from proxy.ledger.books import Books
 from proxy.ledger.writer import Writer
 from proxy.storage.engine import open_database
 from proxy.types import Outcome
@@ -13,7 +14,7 @@ from tests.proxy.ledger.records import record
 
 async def test_sums(tmp_path: Path) -> None:
     engine = await open_database("sqlite:///t.db", tmp_path)
-    writer = Writer(engine)
+    writer = Writer(Books(engine))
     await writer.start()
     assert await summarise(engine, 30) == []
     for made in (

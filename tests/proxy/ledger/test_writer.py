@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger import writer as writers
+from proxy.ledger.books import Books
 from proxy.ledger.writer import Writer
 from proxy.storage.engine import open_database
 from proxy.storage.schema import attempts, requests
@@ -36,7 +37,7 @@ async def counts(engine: AsyncEngine) -> tuple[int, int]:
 
 
 async def test_records_are_written_once(engine: AsyncEngine) -> None:
-    writer = Writer(engine)
+    writer = Writer(Books(engine))
     await writer.start()
     twice = record()
     for made in [record() for _ in range(120)] + [twice, twice]:
@@ -48,7 +49,7 @@ async def test_records_are_written_once(engine: AsyncEngine) -> None:
 
 
 async def test_the_end_writes_what_waits(engine: AsyncEngine) -> None:
-    writer = Writer(engine)
+    writer = Writer(Books(engine))
     await writer.start()
     for _ in range(30):
         writer.submit(record())
@@ -70,7 +71,7 @@ async def test_a_locked_database_loses_nothing(engine: AsyncEngine, tmp_path: Pa
     holding = threading.Thread(target=hold)
     holding.start()
     held.wait()
-    writer = Writer(engine)
+    writer = Writer(Books(engine))
     await writer.start()
     before = time.monotonic()
     for _ in range(10):
@@ -87,7 +88,7 @@ async def test_a_database_that_fails_is_tried_again(
 ) -> None:
     async with engine.begin() as connection:
         await connection.exec_driver_sql("ALTER TABLE attempts RENAME TO away")
-    writer = Writer(engine)
+    writer = Writer(Books(engine))
     await writer.start()
     with caplog.at_level(logging.ERROR):
         writer.submit(record())
@@ -111,7 +112,7 @@ async def test_what_can_not_even_wait_is_counted_aloud(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(writers, "LIMIT", 3)
-    writer = Writer(engine)
+    writer = Writer(Books(engine))
     for _ in range(5):
         writer.submit(record())
     assert (writer.pending, writer.lost) == (3, 2)
