@@ -26,6 +26,7 @@ from adapters.base import (
     Target,
     UpstreamFailure,
     Usage,
+    count_of,
 )
 from adapters.completion import Choice, TranslatedStream, parse_object, reply
 from adapters.conversation import (
@@ -57,10 +58,12 @@ from adapters.failures import (
     interrupted,
     invalid_reply,
     retry_after,
+    too_large,
 )
 from adapters.fields import Fields, unsupported
 from adapters.headers import headers_for
-from adapters.sse import Decoder
+from adapters.jsonedit import loads
+from adapters.sse import Decoder, event_type
 
 VERSION = "2023-06-01"
 
@@ -137,11 +140,11 @@ class Anthropic:
                 _read_block(block, choice)
         choice.finish = _finish(parsed.get("stop_reason"), bool(choice.calls))
         choice.refusal = _refusal(parsed.get("stop_details"), choice.finish)
-        return reply(parsed.get("id"), str(parsed.get("model")), [choice], usage)
+        return reply(parsed.get("id"), str(parsed.get("model")), [choice], usage, ask)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         try:
-            complaint = complaint_of(orjson.loads(body))
+            complaint = complaint_of(loads(body))
         except orjson.JSONDecodeError:
             complaint = Complaint(body[:200].decode(errors="replace").strip())
         return classify(status, complaint, retry_after(headers))
@@ -252,6 +255,8 @@ def _tools(fields: Fields, body: dict[str, Any], target: Target) -> None:
         tools.append(_json_tool(form))
         choice = ToolChoice("tool", (JSON_TOOL,)) if len(tools) == 1 else ToolChoice("required")
     if not tools:
+        if choice and choice.mode in ("required", "tool"):
+            fields.refuse("tool_choice")
         return
     body["tools"] = tools
     parallel = fields.take("parallel_tool_calls")
@@ -404,13 +409,17 @@ def _read_block(block: JsonObject, choice: Choice) -> None:
             choice.text.append(text)
         case {"type": "thinking", "thinking": str(text)}:
             choice.thoughts.append(text)
-            choice.thinking.append(Thinking(text, block.get("signature")))
+            choice.thinking.append(Thinking(text, _text(block.get("signature"))))
         case {"type": "redacted_thinking", "data": str(data)}:
             choice.thinking.append(Thinking(redacted=data))
         case {"type": "tool_use", "name": name, "input": given} if name == JSON_TOOL:
             choice.text.append(orjson.dumps(given).decode())
         case {"type": "tool_use", "id": str(id), "name": str(name)}:
             choice.call(id, name, block.get("input") or {})
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _finish(reason: Any, calls: bool) -> str:
@@ -441,8 +450,7 @@ def read_usage(usage: Any) -> Usage | None:
 
 
 def _count(holder: JsonObject, name: str) -> int:
-    value = holder.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return count_of(holder.get(name))
 
 
 def complaint_of(parsed: Any) -> Complaint:
@@ -469,7 +477,7 @@ class AnthropicStream(TranslatedStream[bytes]):
         self._details: Any = None
 
     def _take(self, entry: bytes) -> None:
-        payload = orjson.loads(entry)
+        payload = loads(entry)
         match payload["type"]:
             case "content_block_delta":
                 self._take_delta(payload["index"], payload["delta"])
@@ -574,7 +582,10 @@ class AnthropicPassage:
         self._usage: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> bytes:
-        return b"".join(map(self._take, self._events.feed(data)))
+        out = b"".join(map(self._take, self._events.feed(data)))
+        if self._events.overflow and not self.failure:
+            self.failure = too_large(self._events.limit)
+        return out
 
     def finish(self) -> bytes:
         out = b"".join(map(self._take, self._events.finish()))
@@ -586,8 +597,8 @@ class AnthropicPassage:
         if self.done or self.failure:
             return b""
         try:
-            event = orjson.loads(payload)
-            kind = event["type"]
+            event = loads(payload)
+            kind = event_type(event)
             self._read(kind, event)
         except (KeyError, TypeError, ValueError, AttributeError):  # no event of this dialect
             self.skipped += 1

@@ -137,6 +137,14 @@ class Usage(NamedTuple):
         return self.prompt + self.completion
 
 
+def count_of(value: Any) -> int:
+    """A number of tokens as an upstream gave it; 0 for what can't be one.
+
+    A bool is no number, and what is over 2**53 no upstream has counted: the books hold 64 bits.
+    """
+    return value if type(value) is int and 0 < value < 2**53 else 0
+
+
 class Reply(NamedTuple):
     """A whole answer in the shape asked for. `usage` is None when the upstream gave none."""
 
@@ -175,6 +183,9 @@ class FailureKind(StrEnum):
     STREAM_OPTIONS = "stream_options_refused"
     UNSUPPORTED = "unsupported_parameter"
     NO_RESPONSES = "no_responses_api"
+    CIRCUIT_OPEN = "circuit_open"
+    NO_ROOM = "provider_limit"
+    SHUTTING_DOWN = "server_shutting_down"
 
 
 @dataclass(frozen=True, slots=True)

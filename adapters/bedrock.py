@@ -31,6 +31,7 @@ from adapters.base import (
     Target,
     UpstreamFailure,
     Usage,
+    count_of,
 )
 from adapters.completion import Choice, TranslatedStream, parse_object, reply
 from adapters.conversation import (
@@ -58,6 +59,7 @@ from adapters.eventstream import Decoder, Message
 from adapters.failures import Complaint, classify, interrupted, invalid_reply, retry_after
 from adapters.fields import Fields, invalid, unsupported
 from adapters.headers import headers_for
+from adapters.jsonedit import loads
 
 STREAM_TYPE = "application/vnd.amazon.eventstream"
 
@@ -170,7 +172,9 @@ class Bedrock:
             if isinstance(block, dict):
                 _read_block(block, choice)
         choice.finish = _finish(parsed.get("stopReason"), bool(choice.calls))
-        return reply(None, str(ask.body.get("model")), [choice], read_usage(parsed.get("usage")))
+        return reply(
+            None, str(ask.body.get("model")), [choice], read_usage(parsed.get("usage")), ask
+        )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         lowered = {name.lower(): value for name, value in headers.items()}
@@ -299,6 +303,8 @@ def _tool_config(fields: Fields, turns: Iterable[Turn]) -> dict[str, Any]:
         choice = ToolChoice("tool", (JSON_TOOL,)) if alone else ToolChoice("required")
     tools = [block for tool in functions for block in _tool(tool)] + own
     if not tools:
+        if choice and choice.mode in ("required", "tool"):
+            fields.refuse("tool_choice")
         return {}
     return {"tools": tools} | ({"toolChoice": _tool_choice(choice)} if choice else {})
 
@@ -460,13 +466,17 @@ def _documents(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 # The answer.
 
 
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _read_block(block: JsonObject, choice: Choice) -> None:
     match block:
         case {"text": str(text)}:
             choice.text.append(text)
         case {"reasoningContent": {"reasoningText": dict(thought)}}:
             choice.thoughts.append(str(thought.get("text") or ""))
-            choice.thinking.append(Thinking(choice.thoughts[-1], thought.get("signature")))
+            choice.thinking.append(Thinking(choice.thoughts[-1], _text(thought.get("signature"))))
         case {"reasoningContent": {"redactedContent": str(data)}}:
             choice.thinking.append(Thinking(redacted=data))
         case {"citationsContent": {"content": list(content)}}:
@@ -504,15 +514,14 @@ def read_usage(usage: Any) -> Usage | None:
 
 
 def _count(holder: JsonObject, name: str) -> int:
-    value = holder.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return count_of(holder.get(name))
 
 
 def complaint_of(body: bytes, kind: str | None) -> Complaint:
     """An error body, `{"message"}` or `{"Message"}`. `kind` is x-amzn-errortype, as in
     `ThrottlingException:http://…`; some answers have it in the body, as `prefix#Name`."""
     try:
-        parsed = orjson.loads(body)
+        parsed = loads(body)
     except orjson.JSONDecodeError:
         parsed = body[:200].decode(errors="replace").strip()
     if isinstance(parsed, dict):
@@ -548,7 +557,7 @@ class BedrockStream(TranslatedStream[Message]):
             complaint = replace(complaint, message=entry.message or complaint.message)
             self.failure = classify(STREAM_STATUSES.get(entry.kind, 500), complaint)
             return
-        payload = orjson.loads(entry.payload)
+        payload = loads(entry.payload)
         match entry.kind:
             case "contentBlockDelta":
                 self._take_delta(payload["contentBlockIndex"], payload["delta"])

@@ -19,15 +19,14 @@ from adapters.base import (
     Ask,
     CostOf,
     Failure,
-    FailureKind,
     Reply,
-    Retry,
     UpstreamFailure,
     Usage,
 )
 from adapters.conversation import Thinking
 from adapters.estimate import estimate
-from adapters.failures import interrupted, invalid_reply
+from adapters.failures import interrupted, invalid_reply, too_large
+from adapters.jsonedit import loads
 from adapters.sse import event
 
 DONE = b"data: [DONE]\n\n"
@@ -115,12 +114,10 @@ class Choice:
         return message
 
 
-def completion(
-    id: str | None, model: str, choices: Iterable[Choice], usage: Usage | None
-) -> dict[str, Any]:
+def completion(id: Any, model: str, choices: Iterable[Choice], usage: Usage) -> dict[str, Any]:
     """A chat completion."""
-    body: dict[str, Any] = {
-        "id": id or new_id("chatcmpl-"),
+    return {
+        "id": id if isinstance(id, str) and id else new_id("chatcmpl-"),
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
@@ -133,25 +130,26 @@ def completion(
             }
             for index, choice in enumerate(choices)
         ],
+        "usage": usage_object(usage),
     }
-    if usage is not None:
-        body["usage"] = usage_object(usage)
-    return body
 
 
-def reply(id: str | None, model: str, choices: list[Choice], usage: Usage | None) -> Reply:
-    """A whole answer, with the size of its text for where the upstream counted nothing."""
+def reply(id: Any, model: str, choices: list[Choice], usage: Usage | None, ask: Ask) -> Reply:
+    """A whole answer. Where the upstream counted nothing its usage is an estimate, and says so."""
     size = 0
     for choice in choices:
         size += sum(len(piece.encode(errors="replace")) for piece in choice.text + choice.thoughts)
         size += sum(len(call["function"]["arguments"]) for call in choice.calls)
-    return Reply(orjson.dumps(completion(id, model, choices, usage)), usage, size)
+    body = completion(id, model, choices, usage or estimate(ask, size))
+    if usage is None:
+        body["usage"]["estimated"] = True
+    return Reply(orjson.dumps(body), usage, size)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """A whole answer's JSON object. Raises `UpstreamFailure` when it is none."""
     try:
-        parsed = orjson.loads(body)
+        parsed = loads(body)
     except orjson.JSONDecodeError as error:
         raise UpstreamFailure(invalid_reply(f"the answer is not JSON: {error}")) from None
     if not isinstance(parsed, dict):
@@ -203,8 +201,7 @@ class TranslatedStream(Generic[E]):
     def feed(self, data: bytes) -> bytes:
         self._take_all(self._events.feed(data))
         if self._events.overflow and not self.failure:
-            message = f"an event of the upstream's stream is over {self._events.limit} bytes"
-            self.failure = Failure(FailureKind.EVENT_TOO_LARGE, message, Retry.NEXT_TARGET)
+            self.failure = too_large(self._events.limit)
         return self._given_out()
 
     def finish(self) -> bytes:

@@ -149,3 +149,9 @@ def invalid_reply(message: str) -> Failure:
 def interrupted(message: str = "the upstream closed the stream before it was complete") -> Failure:
     """A stream cut short."""
     return Failure(FailureKind.INTERRUPTED, message, Retry.SAME_TARGET)
+
+
+def too_large(limit: int) -> Failure:
+    """An event of more bytes than are read."""
+    message = f"an event of the upstream's stream is over {limit} bytes"
+    return Failure(FailureKind.EVENT_TOO_LARGE, message, Retry.NEXT_TARGET)

@@ -60,6 +60,7 @@ from adapters.gemini_stream import (
     read_usage,
 )
 from adapters.headers import headers_for
+from adapters.jsonedit import loads
 
 OWN_MEMBERS = {
     "safetySettings": "safety_settings",
@@ -146,11 +147,11 @@ class Gemini:
             return embeddings_of(ask, parsed)
         model = parsed.get("modelVersion") or ask.body.get("model")
         usage = read_usage(parsed.get("usageMetadata"))
-        return reply(parsed.get("responseId"), str(model), choices_of(parsed), usage)
+        return reply(parsed.get("responseId"), str(model), choices_of(parsed), usage, ask)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         try:
-            error = error_of(orjson.loads(body))
+            error = error_of(loads(body))
         except orjson.JSONDecodeError:
             error = None
         if error is None:

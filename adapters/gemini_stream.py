@@ -24,6 +24,7 @@ from adapters.base import (
     Retry,
     UpstreamFailure,
     Usage,
+    count_of,
 )
 from adapters.completion import Choice, TranslatedStream, new_id
 from adapters.estimate import estimate
@@ -34,6 +35,7 @@ from adapters.failures import (
     interrupted,
     invalid_reply,
 )
+from adapters.jsonedit import loads
 from adapters.sse import LINE_LIMIT, Decoder
 
 OWN_CALL = "call_tn_"
@@ -146,8 +148,7 @@ def read_usage(usage: Any) -> Usage | None:
 
 
 def _count(holder: JsonObject, name: str) -> int:
-    value = holder.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return count_of(holder.get(name))
 
 
 # Whole answers.
@@ -183,18 +184,24 @@ def _choice(candidate: JsonObject) -> Choice:
 def _read_logprobs(result: Any) -> dict[str, Any] | None:
     if not isinstance(result, dict) or not isinstance(result.get("chosenCandidates"), list):
         return None
-    chosen = result["chosenCandidates"]
-    tops = result.get("topCandidates") or []
+    tops = result.get("topCandidates")
+    tops = tops if isinstance(tops, list) else []
     content = []
-    for index, token in enumerate(chosen):
-        top = tops[index].get("candidates") or [] if index < len(tops) else []
-        content.append({**_token(token), "top_logprobs": [_token(entry) for entry in top]})
+    for index, token in enumerate(_objects(result["chosenCandidates"])):
+        top = tops[index] if index < len(tops) else None
+        others = _objects(top.get("candidates")) if isinstance(top, dict) else []
+        content.append({**_token(token), "top_logprobs": [_token(entry) for entry in others]})
     return {"content": content, "refusal": None}
+
+
+def _objects(value: Any) -> list[JsonObject]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _token(entry: JsonObject) -> dict[str, Any]:
     token = str(entry.get("token") or "")
-    logprob = entry.get("logProbability") or 0.0
+    logprob = entry.get("logProbability")
+    logprob = logprob if type(logprob) in (int, float) else 0.0
     return {"token": token, "logprob": logprob, "bytes": list(token.encode(errors="replace"))}
 
 
@@ -287,7 +294,7 @@ def _mended(failure: Failure, error: JsonObject) -> Failure:
 
 def _of_the_day(details: list[dict[str, Any]]) -> bool:
     """Whether a day's quota is used up; Google gives a delay of seconds then too."""
-    violations = [v for d in details for v in d.get("violations") or () if isinstance(v, dict)]
+    violations = [v for d in details for v in _objects(d.get("violations"))]
     return any("PerDay" in str(violation.get("quotaId")) for violation in violations)
 
 
@@ -331,7 +338,7 @@ class GeminiStream(TranslatedStream[bytes]):
         self._signatures: dict[int, str] = {}
 
     def _take(self, entry: bytes) -> None:
-        payload = orjson.loads(entry)
+        payload = loads(entry)
         for response in payload if isinstance(payload, list) else [payload]:
             error = error_of(response)
             if error is not None:
@@ -352,6 +359,8 @@ class GeminiStream(TranslatedStream[bytes]):
 
     def _take_candidate(self, candidate: dict[str, Any]) -> None:
         index = int(candidate.get("index") or 0)
+        if not 0 <= index < 128:
+            raise ValueError("a candidate that nobody asked for")
         for part in parts_of(candidate):
             self._take_part(part, index)
         reason = candidate.get("finishReason")

@@ -8,6 +8,7 @@ prefix all survive, which a parse and a dump would not promise.
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -15,6 +16,25 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]', re.DOTALL)
 _STRING_VALUE = re.compile(rb'\s*:\s*("(?:[^"\\]++|\\.)*+")', re.DOTALL)
 # No encoder escapes ASCII letters; one that does may be hiding a key from us.
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]", re.IGNORECASE)
+
+
+_NESTED = 200  # brackets in a text below which it can't be nested too deep to be written again
+
+
+def loads(data: bytes | str) -> Any:
+    """Parsed JSON that can be written again. Raises `orjson.JSONDecodeError` for any other.
+
+    orjson reads 1,024 levels and writes 254: what lies between would fail only when it is written,
+    in the middle of something else. The look costs a large text a dump, a small one nothing.
+    """
+    parsed = orjson.loads(data)
+    opened = ("{", "[") if isinstance(data, str) else (b"{", b"[")
+    if data.count(opened[0]) + data.count(opened[1]) > _NESTED:  # type: ignore[arg-type]
+        try:
+            orjson.dumps([[[[[[[[parsed]]]]]]]])  # what it will stand in
+        except TypeError:
+            raise orjson.JSONDecodeError("nested too deep", "", 0) from None
+    return parsed
 
 
 @dataclass(frozen=True, slots=True)

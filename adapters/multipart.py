@@ -4,12 +4,14 @@ What a client uploads is forwarded as it came; only the model's name may have to
 Source: RFC 7578.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
-_NAME = re.compile(rb'\bname="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
-_FILE = re.compile(rb"\bfilename\*?=", re.IGNORECASE)
+_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^";\s]+))', re.IGNORECASE)
+_DISPOSITION = re.compile(rb"^content-disposition:(.*)$", re.IGNORECASE | re.MULTILINE)
+_NAME = re.compile(rb';\s*name="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_FILE = re.compile(rb";\s*filename\*?=", re.IGNORECASE)
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -38,16 +40,22 @@ def replace_field(raw: bytes, boundary: bytes, name: str, value: str) -> bytes:
 
 def _text_parts(raw: bytes, boundary: bytes) -> Iterator[tuple[str, int, int]]:
     """Name, start and end of each field that is no file."""
-    line = b"--" + boundary
-    begin = raw.find(line)
-    while begin >= 0:
-        begin += len(line)
-        end = raw.find(b"\r\n" + line, begin)
-        head_end = raw.find(b"\r\n\r\n", begin)
-        if end < 0 or head_end < 0:
-            return
-        head = raw[begin:head_end]
-        name = _NAME.search(head)
-        if name is not None and head_end + 4 <= end and not _FILE.search(head):
-            yield name[1].decode(errors="replace"), head_end + 4, end
-        begin = end + 2
+    separators = _separators(raw, boundary)
+    for begin, end in itertools.pairwise(separators):
+        head_end = raw.find(b"\r\n\r\n", begin[1], end[0])
+        if head_end < 0:
+            continue
+        found = _DISPOSITION.search(raw, begin[1], head_end + 1)
+        disposition = found[1] if found else b""
+        name = _NAME.search(disposition)
+        if name is not None and not _FILE.search(disposition):
+            yield name[1].decode(errors="replace"), head_end + 4, end[0]
+
+
+def _separators(raw: bytes, boundary: bytes) -> list[tuple[int, int]]:
+    """Where each line of the boundary begins, its own line break before it counted in, and ends.
+
+    A line that only begins like it is content.
+    """
+    line = re.compile(rb"(?:\A|\r\n)--" + re.escape(boundary) + rb"(?:--)?[ \t]*(?=\r\n|\Z)")
+    return [found.span() for found in line.finditer(raw)]

@@ -30,6 +30,7 @@ from adapters.base import (
     Target,
     UpstreamFailure,
     Usage,
+    count_of,
 )
 from adapters.conversation import (
     Assistant,
@@ -48,9 +49,11 @@ from adapters.conversation import (
     read_tools,
     text_of,
 )
+from adapters.estimate import estimate
 from adapters.failures import Complaint, classify, invalid_reply, retry_after
 from adapters.fields import Fields, invalid, unsupported
 from adapters.headers import headers_for
+from adapters.jsonedit import loads
 from adapters.ndjson import Decoder
 
 OWN_MEMBERS = ("format", "keep_alive", "shift", "think", "truncate")
@@ -110,11 +113,11 @@ class Ollama:
         for call in said.calls:
             choice.call(call.id, call.name, call.arguments)
         choice.finish = _finish(parsed.get("done_reason"), bool(said.calls))
-        return completion.reply(None, str(parsed.get("model")), [choice], read_usage(parsed))
+        return completion.reply(None, str(parsed.get("model")), [choice], read_usage(parsed), ask)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         try:
-            complaint = _complaint(orjson.loads(body))
+            complaint = _complaint(loads(body))
         except orjson.JSONDecodeError:
             complaint = Complaint(body[:200].decode(errors="replace").strip())
         return _elsewhere(classify(status, complaint, retry_after(headers)))
@@ -331,10 +334,9 @@ def read_usage(line: JsonObject) -> Usage | None:
     2068): how long it was is unknown then, so this is None and the whole is estimated.
     """
     prompt = line.get("prompt_eval_count")
-    if not isinstance(prompt, int) or prompt <= 0:
+    if not count_of(prompt):
         return None
-    said = line.get("eval_count")
-    return Usage(prompt, said if isinstance(said, int) and said > 0 else 0)
+    return Usage(count_of(prompt), count_of(line.get("eval_count")))
 
 
 def _logprobs(entries: Any) -> dict[str, Any] | None:
@@ -361,13 +363,15 @@ def _embeddings(ask: Ask, parsed: JsonObject) -> Reply:
     ]
     body: dict[str, Any] = {"object": "list", "data": data, "model": str(parsed.get("model"))}
     usage = read_usage(parsed)
-    if usage is not None:
-        body["usage"] = {"prompt_tokens": usage.prompt, "total_tokens": usage.total}
+    counted = usage or estimate(ask, 0)
+    body["usage"] = {"prompt_tokens": counted.prompt, "total_tokens": counted.prompt}
+    if usage is None:
+        body["usage"]["estimated"] = True
     return Reply(orjson.dumps(body), usage)
 
 
 def _vector(vector: Any, packed: bool) -> Any:
-    if not isinstance(vector, list):
+    if not isinstance(vector, list) or not all(type(v) in (int, float) for v in vector):
         raise TypeError("an embedding must be a list of numbers")
     if not packed:
         return vector
@@ -410,7 +414,7 @@ class OllamaStream(completion.TranslatedStream[bytes]):
         self._called = False
 
     def _take(self, entry: bytes) -> None:
-        line = orjson.loads(entry)
+        line = loads(entry)
         if line.get("error"):
             self.failure = _failure_inside(line)
             return

@@ -209,7 +209,9 @@ def _complete_choice(endpoint: Endpoint, choice: dict[str, Any]) -> bool:
 
 
 def _text_of(choice: dict[str, Any]) -> int:
-    message = choice.get("message") or {"text": choice.get("text")}
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        message = {"text": choice.get("text")}
     return sum(text_size(value) for name, value in message.items() if name != "role")
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import orjson
 
 from adapters import quirks
-from adapters.base import Failure, Usage
+from adapters.base import Failure, Usage, count_of
 from adapters.failures import Complaint, failure_inside
+from adapters.jsonedit import loads
 
 
 def flatten_content(holder: dict[str, Any]) -> bool:
@@ -30,7 +31,7 @@ def flatten_content(holder: dict[str, Any]) -> bool:
 def normalise_finish(choice: dict[str, Any]) -> bool:
     """Puts a vendor's own finish reason into OpenAI's words; True when it had to."""
     reason = choice.get("finish_reason")
-    if reason is None or reason in quirks.FINISH_REASONS:
+    if reason is None or (isinstance(reason, str) and reason in quirks.FINISH_REASONS):
         return False
     choice["finish_reason"] = quirks.FINISH_SYNONYMS.get(str(reason).lower(), "stop")
     return True
@@ -40,28 +41,24 @@ def read_usage(usage: Any) -> Usage | None:
     """OpenAI's usage object as a value; None when it is absent or says nothing."""
     if not isinstance(usage, dict):
         return None
-    prompt = _count(usage.get("prompt_tokens"))
-    completion = _count(usage.get("completion_tokens"))
+    prompt = count_of(usage.get("prompt_tokens"))
+    completion = count_of(usage.get("completion_tokens"))
     if prompt == completion == 0 and "prompt_tokens" not in usage:
         return None
     cached = cache_write = reasoning = 0
     if isinstance(spent := usage.get("prompt_tokens_details"), dict):
-        cached = _count(spent.get("cached_tokens"))
-        cache_write = _count(spent.get("cache_write_tokens"))
+        cached = count_of(spent.get("cached_tokens"))
+        cache_write = count_of(spent.get("cache_write_tokens"))
     if isinstance(made := usage.get("completion_tokens_details"), dict):
-        reasoning = _count(made.get("reasoning_tokens"))
-    cached = cached or _count(usage.get("prompt_cache_hit_tokens"))
+        reasoning = count_of(made.get("reasoning_tokens"))
+    cached = cached or count_of(usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens"))
     return Usage(prompt, completion, min(cached, prompt), cache_write, reasoning)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def read_complaint(body: bytes) -> Complaint:
     """An error body of OpenAI's shape or of one of its relatives."""
     try:
-        parsed = orjson.loads(body)
+        parsed = loads(body)
     except orjson.JSONDecodeError:
         return Complaint(body[:200].decode(errors="replace").strip())
     return complaint_of(parsed)
@@ -69,6 +66,8 @@ def read_complaint(body: bytes) -> Complaint:
 
 def complaint_of(parsed: Any) -> Complaint:
     """The error in a parsed body: an `error` object or text, else a `message` or `detail`."""
+    if isinstance(parsed, list) and parsed:
+        parsed = parsed[0]  # as Google's OpenAI endpoint has it
     if not isinstance(parsed, dict):
         return Complaint("")
     error = parsed.get("error", parsed)

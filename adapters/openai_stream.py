@@ -5,10 +5,11 @@ from typing import Any
 
 import orjson
 
-from adapters.base import Ask, CostOf, Failure, FailureKind, Retry, UpstreamFailure, Usage
+from adapters.base import Ask, CostOf, Failure, UpstreamFailure, Usage, count_of
 from adapters.completion import DONE, usage_object
 from adapters.estimate import estimate, text_size
-from adapters.failures import failure_inside, interrupted
+from adapters.failures import failure_inside, interrupted, too_large
+from adapters.jsonedit import loads
 from adapters.openai_shape import (
     complaint_of,
     error_of,
@@ -16,7 +17,7 @@ from adapters.openai_shape import (
     normalise_finish,
     read_usage,
 )
-from adapters.sse import Decoder, event
+from adapters.sse import Decoder, event, event_type
 
 PLAIN_TEXT = re.compile(rb"[ !#-\[\]-~]+")
 """Text that a JSON string holds as it is: ASCII without quotes, backslashes and controls."""
@@ -75,14 +76,13 @@ class OpenAIStream:
             if self.done or self.failure:
                 break
         if self._events.overflow and not self.failure:
-            message = f"an event of the upstream's stream is over {self._events.limit} bytes"
-            self.failure = Failure(FailureKind.EVENT_TOO_LARGE, message, Retry.NEXT_TARGET)
+            self.failure = too_large(self._events.limit)
         return out
 
     def _take(self, payload: bytes) -> bytes:
         """What one event becomes."""
         try:
-            chunk = orjson.loads(payload)
+            chunk = loads(payload)
             choices = chunk.get("choices")
         except (orjson.JSONDecodeError, AttributeError):
             return self._take_odd(payload)
@@ -93,7 +93,7 @@ class OpenAIStream:
         if usage:
             self.usage = read_usage(usage) or self.usage
             if not choices:
-                self._usage_chunk = chunk
+                self._usage_chunk = chunk if isinstance(usage, dict) else None
                 return b""
         self._last = chunk
         if isinstance(choices, list) and self._read_choices(choices):
@@ -223,7 +223,10 @@ class TypedStream:
         self._events = Decoder()
 
     def feed(self, data: bytes) -> bytes:
-        return b"".join(map(self._take, self._events.feed(data)))
+        out = b"".join(map(self._take, self._events.feed(data)))
+        if self._events.overflow and not self.failure:
+            self.failure = too_large(self._events.limit)
+        return out
 
     def finish(self) -> bytes:
         out = b"".join(map(self._take, self._events.finish()))
@@ -235,15 +238,15 @@ class TypedStream:
         if self.done or self.failure or payload.strip() == b"[DONE]":
             return b""
         try:
-            parsed = orjson.loads(payload)
-            kind = str(parsed["type"])
+            parsed = loads(payload)
+            kind = event_type(parsed)
             self._read(kind, parsed)
         except (KeyError, TypeError, ValueError, AttributeError):  # no event of this kind
             self.skipped += 1
             return b""
         if self.failure:
             return b""
-        return b"event: %b\n%b" % (kind.encode(errors="replace"), event(payload))
+        return b"event: %b\n%b" % (kind.encode(), event(payload))
 
     def _read(self, kind: str, parsed: dict[str, Any]) -> None:
         response = parsed.get("response")
@@ -265,12 +268,10 @@ def read_typed_usage(usage: Any) -> Usage | None:
         return None
     read = usage.get("input_tokens_details")
     made = usage.get("output_tokens_details")
-    cached = read.get("cached_tokens") if isinstance(read, dict) else 0
-    thought = made.get("reasoning_tokens") if isinstance(made, dict) else 0
-    output = usage.get("output_tokens")
     return Usage(
-        prompt=max(0, usage["input_tokens"]),
-        completion=output if isinstance(output, int) and output > 0 else 0,
-        cached=cached if isinstance(cached, int) else 0,
-        reasoning=thought if isinstance(thought, int) else 0,
+        prompt=count_of(usage["input_tokens"]),
+        completion=count_of(usage.get("output_tokens")),
+        cached=count_of(read.get("cached_tokens")) if isinstance(read, dict) else 0,
+        cache_write=count_of(read.get("cache_write_tokens")) if isinstance(read, dict) else 0,
+        reasoning=count_of(made.get("reasoning_tokens")) if isinstance(made, dict) else 0,
     )

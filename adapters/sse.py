@@ -7,6 +7,7 @@ Source: WHATWG HTML, "Interpreting an event stream".
 """
 
 import re
+from typing import Any
 
 LINE_LIMIT = 16 * 1024 * 1024
 """Bytes of one line, and of one event, that are still read."""
@@ -23,6 +24,18 @@ def event(payload: bytes) -> bytes:
     if b"\n" in payload:
         payload = payload.replace(b"\n", b" ")
     return b"data: " + payload + b"\n\n"
+
+
+_TYPE = re.compile(r"[\w.-]{1,100}", re.ASCII)
+
+
+def event_type(parsed: Any) -> str:
+    """The `type` of an event that is written with its name. Raises `ValueError` for one that
+    could not stand in a line of its own: it would write events of its sender's choosing."""
+    kind = parsed["type"]
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+        raise ValueError("an event without a type")
+    return kind
 
 
 class Decoder:

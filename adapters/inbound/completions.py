@@ -8,6 +8,7 @@ from adapters.base import Ask, Endpoint
 from adapters.completion import DONE
 from adapters.fields import invalid, unsupported
 from adapters.inbound.base import StreamShaper
+from adapters.inbound.tidy import tidy_chunk, tidy_completion
 from adapters.sse import Decoder, event
 
 _LACKING = {"echo": False, "suffix": None, "logprobs": None, "best_of": 1}
@@ -27,8 +28,8 @@ class Completions:
         return ask._replace(endpoint=Endpoint.CHAT, raw=orjson.dumps(body), body=body)
 
     def reply(self, ask: Ask, body: bytes) -> bytes:
-        chat = orjson.loads(body)
-        chat["id"] = _id(chat["id"])
+        chat = tidy_completion(body)
+        chat["id"] = _id(chat.get("id"))
         chat["object"] = "text_completion"
         chat["choices"] = [_choice(c, c["message"].get("content")) for c in chat["choices"]]
         return orjson.dumps(chat)
@@ -49,10 +50,11 @@ class CompletionsShaper:
     def _shape(self, payload: bytes) -> bytes:
         if payload == b"[DONE]":
             return DONE
-        chunk = orjson.loads(payload)
-        chunk["id"] = _id(chunk["id"])
-        chunk["object"] = "text_completion"
-        choices = chunk["choices"]
+        found = tidy_chunk(payload)
+        if found is None:
+            return b""
+        chunk = {**found, "id": _id(found.get("id")), "object": "text_completion"}
+        choices = found["choices"]
         kept = [
             _choice(choice, choice["delta"].get("content"))
             for choice in choices
@@ -81,5 +83,9 @@ def _choice(choice: dict[str, Any], text: Any) -> dict[str, Any]:
         "index": choice["index"],
         "text": text or "",
         "logprobs": None,
-        "finish_reason": choice["finish_reason"],
+        "finish_reason": _FINISHES.get(str(choice["finish_reason"]), choice["finish_reason"]),
     }
+
+
+_FINISHES = {"tool_calls": "stop", "function_call": "stop"}
+"""A completion's type has only stop, length and content_filter."""

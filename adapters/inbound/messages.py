@@ -13,9 +13,7 @@ from typing import Any
 import orjson
 
 from adapters.base import Ask, Endpoint, JsonObject, UpstreamFailure
-from adapters.completion import parse_object
 from adapters.estimate import estimate
-from adapters.failures import invalid_reply
 from adapters.fields import invalid, unsupported
 from adapters.inbound.messages_stream import (
     MessagesStream,
@@ -25,6 +23,7 @@ from adapters.inbound.messages_stream import (
     unpack_id,
     usage_object,
 )
+from adapters.inbound.tidy import tidy_completion
 
 RENAMED = {
     "model": "model",
@@ -68,13 +67,9 @@ class Messages:
         )
 
     def reply(self, ask: Ask, body: bytes) -> bytes:
-        parsed = parse_object(body)
-        choices = parsed.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        said = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(choice, dict) or not isinstance(said, dict):
-            raise UpstreamFailure(invalid_reply("the answer has no choice with a message"))
-        finish = choice.get("finish_reason")
+        parsed = tidy_completion(body)
+        choice = parsed["choices"][0]
+        said, finish = choice["message"], choice["finish_reason"]
         frame = message(parsed.get("id"), parsed.get("model") or ask.body.get("model"))
         frame["content"] = content(said, cut=finish == "length")
         frame["stop_reason"] = stop_reason(finish, bool(said.get("tool_calls")))

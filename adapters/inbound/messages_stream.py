@@ -15,6 +15,8 @@ import orjson
 from adapters.base import JsonObject, UpstreamFailure, Usage
 from adapters.completion import new_id
 from adapters.failures import invalid_reply
+from adapters.inbound.tidy import tidy_chunk
+from adapters.jsonedit import loads
 from adapters.openai_shape import read_usage
 from adapters.sse import Decoder
 
@@ -126,7 +128,7 @@ def _tool_use(call: JsonObject, cut: bool) -> dict[str, Any]:
         raise UpstreamFailure(invalid_reply("a tool call has no function"))
     given = function.get("arguments") or {}
     try:
-        given = orjson.loads(given) if isinstance(given, str) else given
+        given = loads(given) if isinstance(given, str) else given
     except orjson.JSONDecodeError:
         given = None
     if not isinstance(given, dict) and not cut:
@@ -192,15 +194,14 @@ class MessagesStream:
             if payload == b"[DONE]":
                 self._end()
                 continue
-            try:
-                self._take(orjson.loads(payload))
-            except _ODD:  # the adapter counts what is malformed
-                continue
+            chunk = tidy_chunk(payload)
+            if chunk is not None:  # the adapter counts what is malformed
+                self._take(chunk)
         out = b"".join(self._out)
         self._out.clear()
         return out
 
-    def _take(self, chunk: dict[str, Any]) -> None:
+    def _take(self, chunk: JsonObject) -> None:
         choices = chunk["choices"]
         self._begin(chunk.get("id"), chunk.get("model"))
         self._usage = chunk.get("usage") or self._usage

@@ -12,8 +12,7 @@ from typing import Any
 
 import orjson
 
-from adapters.base import Ask, Endpoint, JsonObject, UpstreamFailure
-from adapters.failures import invalid_reply
+from adapters.base import Ask, Endpoint, JsonObject
 from adapters.fields import invalid, unsupported
 from adapters.inbound.base import StreamShaper
 from adapters.inbound.responses_stream import (
@@ -23,6 +22,7 @@ from adapters.inbound.responses_stream import (
     ResponsesShaper,
     unseal,
 )
+from adapters.inbound.tidy import tidy_completion
 
 _STATEFUL: dict[str, tuple[Any, ...]] = {
     "background": (False,),
@@ -75,9 +75,7 @@ class Responses:
         )
 
     def reply(self, ask: Ask, body: bytes) -> bytes:
-        chat = orjson.loads(body)
-        if not chat["choices"]:
-            raise UpstreamFailure(invalid_reply("the answer has no choice"))
+        chat = tidy_completion(body)
         assembly = Assembly(ask)
         assembly.take({**chat, "choices": [_as_delta(chat["choices"][0])]})
         assembly.end()

@@ -14,6 +14,7 @@ import orjson
 
 from adapters.base import Ask, JsonObject
 from adapters.completion import new_id
+from adapters.inbound.tidy import tidy_chunk
 from adapters.openai_shape import read_usage
 from adapters.sse import Decoder
 
@@ -86,7 +87,9 @@ class ResponsesShaper:
             self._done = True
             self._assembly.end()
         else:
-            self._assembly.take(orjson.loads(payload))
+            chunk = tidy_chunk(payload)
+            if chunk is not None:  # the adapter counts what is malformed
+                self._assembly.take(chunk)
 
 
 class Assembly:

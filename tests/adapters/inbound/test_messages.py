@@ -548,7 +548,6 @@ class TestReply:
             orjson.dumps({"choices": []}),
             completion({"content": None, "tool_calls": [call('["a"]')]}),
             completion({"content": None, "tool_calls": [call('{"a')]}),
-            completion({"content": None, "tool_calls": [{"id": "a"}]}),
         ],
     )
     def test_no_answer(self, body: bytes) -> None:
