@@ -6,7 +6,7 @@ Source: RFC 7578.
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^";\s]+))', re.IGNORECASE)
 _DISPOSITION = re.compile(rb"^content-disposition:(.*)$", re.IGNORECASE | re.MULTILINE)
@@ -28,6 +28,12 @@ def read_fields(raw: bytes, boundary: bytes) -> dict[str, str]:
     for name, start, end in _text_parts(raw, boundary):
         fields.setdefault(name, raw[start:end].decode(errors="replace"))
     return fields
+
+
+def repeated(raw: bytes, boundary: bytes, names: Collection[str]) -> str | None:
+    """The first of `names` that is a field twice: parsers disagree on which of two counts."""
+    found = [name for name, _, _ in _text_parts(raw, boundary)]
+    return next((name for name in names if found.count(name) > 1), None)
 
 
 def replace_field(raw: bytes, boundary: bytes, name: str, value: str) -> bytes:

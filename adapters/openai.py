@@ -87,10 +87,11 @@ class OpenAI:
             return Reply(body, None, len(body), "text/plain; charset=utf-8")
         parsed = parse_object(body)
         member = _LISTS.get(endpoint)
-        if member is not None and not isinstance(parsed.get(member), list):
+        if member is None or not isinstance(parsed.get(member), list):
             if parsed.get("error"):
                 raise UpstreamFailure(error_of(parsed))
-            raise UpstreamFailure(invalid_reply(f"the answer has no list of {member}"))
+            if member is not None:
+                raise UpstreamFailure(invalid_reply(f"the answer has no list of {member}"))
         if endpoint not in _CHAT_LIKE:
             return Reply(body, _other_usage(endpoint, parsed), text_size(parsed.get("text")))
         usage = read_usage(parsed.get("usage"))

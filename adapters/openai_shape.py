@@ -70,7 +70,7 @@ def complaint_of(parsed: Any) -> Complaint:
         parsed = parsed[0]  # as Google's OpenAI endpoint has it
     if not isinstance(parsed, dict):
         return Complaint("")
-    error = parsed.get("error", parsed)
+    error = parsed.get("error") or parsed
     if isinstance(error, str):
         return Complaint(error)
     if not isinstance(error, dict):

@@ -252,6 +252,8 @@ class TypedStream:
         response = parsed.get("response")
         response = response if isinstance(response, dict) else {}
         self.usage = read_typed_usage(response.get("usage") or parsed.get("usage")) or self.usage
+        if kind == "image_generation.completed":
+            self.usage = (self.usage or Usage())._replace(images=1)
         if kind == "error" or (kind == "response.failed" and not self.contents):
             error = parsed.get("error") or response.get("error") or parsed
             self.failure = failure_inside(complaint_of({"error": error}))

@@ -47,6 +47,7 @@ from proxy.upstream import Upstream
 
 log = logging.getLogger("turnout")
 
+LAST_WORDS = 2.0  # seconds that requests have, cut off by the end of the drain, to say so
 COLLECT_AFTER = 5_000  # objects made and not freed before the youngest are looked through
 
 
@@ -83,6 +84,7 @@ class Gateway:
             self.upstream.open()
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.local.close)
+            stack.push_async_callback(self.pipeline.idle, LAST_WORDS)
             self.live.put(self.config)
             self._watch_config(stack)
             warming = spawn(_warm_up(self.live.current), "warm up")

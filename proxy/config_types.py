@@ -84,6 +84,9 @@ class ServerSection(Section):
     body_limit: Bytes = 20 * 2**20
     drain: Seconds = 30.0
     send_timeout: Annotated[Seconds, Field(gt=0)] = 30.0
+    read_timeout: Annotated[Seconds, Field(gt=0)] = 15.0
+    max_requests: Positive = 2000
+    max_lag: Annotated[Seconds, Field(gt=0)] = 1.0
     access_log: bool = False
 
 

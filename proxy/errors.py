@@ -8,7 +8,11 @@
     │   └── ModelNotFound         404     invalid_request_error       model_not_found
     ├── MethodNotAllowed          405     invalid_request_error       method_not_allowed
     ├── TooLarge                  413     invalid_request_error       request_too_large
+    ├── Unprocessable             422     invalid_request_error       invalid_value
+    ├── LimitExceeded             429     rate_limit_error            rate_limit_exceeded
+    │   └── BudgetExceeded        429     insufficient_quota          budget_exceeded
     ├── Upstream                  (given) (given)                     (given)
+    ├── Overloaded                503     service_unavailable_error   server_overloaded
     └── Internal                  500     server_error                internal_error
 
 The body is OpenAI's `{"error": {message, type, param, code}}`, so that its SDKs raise the class
@@ -103,6 +107,29 @@ class TooLarge(TurnoutError):
     code = "request_too_large"
 
 
+class LimitExceeded(TurnoutError):
+    """More requests or tokens than the caller may have now; `retry-after` says when."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class BudgetExceeded(LimitExceeded):
+    """The money is spent, or promised to requests under way."""
+
+    type = "insufficient_quota"
+    code = "budget_exceeded"
+
+
+class Unprocessable(TurnoutError):
+    """A value that a route under `/api/v1` can't take; `param` names it."""
+
+    status = 422
+    type = IRE
+    code = "invalid_value"
+
+
 class Upstream(TurnoutError):
     """No target gave an answer: what the last one said, in the status that fits."""
 
@@ -119,6 +146,14 @@ class Upstream(TurnoutError):
         super().__init__(message, param=param, code=code, headers=headers)
         self.status = status
         self.type = type
+
+
+class Overloaded(TurnoutError):
+    """More than this process can serve: better one no at once than a late answer for all."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "server_overloaded"
 
 
 class Internal(TurnoutError):

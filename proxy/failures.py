@@ -22,6 +22,9 @@ CLIENTS_FAULT = frozenset(
 _ANSWERS: dict[FailureKind, tuple[int, str, str]] = {
     FailureKind.NOT_FOUND: (404, IRE, "model_not_found"),
     FailureKind.NO_RESPONSES: (404, IRE, "model_not_found"),
+    FailureKind.CIRCUIT_OPEN: (503, UE, "circuit_open"),
+    FailureKind.NO_ROOM: (429, "rate_limit_error", "rate_limit_exceeded"),
+    FailureKind.SHUTTING_DOWN: (503, "service_unavailable_error", "server_shutting_down"),
     FailureKind.AUTH: (502, UE, "upstream_auth_failed"),
     FailureKind.RATE_LIMIT: (429, "rate_limit_error", "rate_limit_exceeded"),
     FailureKind.QUOTA: (429, "insufficient_quota", "insufficient_quota"),
@@ -77,7 +80,18 @@ def describe(failure: Failure, target: Target) -> str:
     return f"{where}: {failure.message}"
 
 
+NOT_SENT = frozenset({FailureKind.CIRCUIT_OPEN, FailureKind.NO_ROOM, FailureKind.UNSUPPORTED})
+"""Kinds of what was never sent: no attempt was made."""
+
+
 def answer_to(tried: Tried) -> TurnoutError:
-    """The error after the last of several attempts."""
-    target, failure = tried[-1]
-    return error_for(failure, target, len(tried))
+    """The error after the last of several attempts: of the last that was sent, if one was."""
+    sent = [(target, failure) for target, failure in tried if failure.kind not in NOT_SENT]
+    if sent:
+        target, failure = sent[-1]
+    else:  # what passes by itself is told before what the client would have to mend
+        target, failure = min(tried, key=lambda entry: _WAITS.get(entry[1].kind, 2))
+    return error_for(failure, target, len(sent))
+
+
+_WAITS = {FailureKind.CIRCUIT_OPEN: 0, FailureKind.NO_ROOM: 1}

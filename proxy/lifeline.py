@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from enum import Enum, auto
 
 TICK = 0.05  # seconds between looks; a deadline strikes so much late at most
+LAG_WEIGHT = 0.2  # of the newest look in the smoothed lag: half a second until it is believed
 
 
 class Cut(Enum):
@@ -35,6 +36,8 @@ class Watch:
     """Looks at the deadlines of the lifelines that are out."""
 
     def __init__(self) -> None:
+        self.lag = 0.0  # seconds that the last looks came late, smoothed: the loop is that busy
+        self._due = 0.0
         self._out: set[Lifeline] = set()
         self._ticking: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -48,19 +51,25 @@ class Watch:
     def add(self, lifeline: "Lifeline") -> None:
         self._out.add(lifeline)
         if self._ticking is None:
-            self._ticking = lifeline.loop.call_later(TICK, self._look)
+            self._tick(lifeline.loop)
 
     def drop(self, lifeline: "Lifeline") -> None:
         self._out.discard(lifeline)
 
     def _look(self) -> None:
         self._ticking = None
-        if not self._out:
-            return
         loop = self.loop()
         now = loop.time()
+        self.lag += LAG_WEIGHT * (now - self._due - self.lag)
+        if not self._out:
+            self.lag = 0.0
+            return
         for lifeline in list(self._out):
             lifeline.check(now)
+        self._tick(loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + TICK
         self._ticking = loop.call_later(TICK, self._look)
 
 

@@ -35,6 +35,8 @@ from proxy import accounting, retry, routing
 from proxy.auth import Authenticator
 from proxy.client import Client
 from proxy.config import Config
+from proxy.config_types import ServerSection
+from proxy.errors import Overloaded
 from proxy.failures import answer_to, error_for
 from proxy.ledger.pricing import Prices
 from proxy.lifeline import Cut, Lifeline, Severed, Watch
@@ -85,6 +87,28 @@ class Pipeline:
         self._watch = Watch()
         self._counts_no_streams: set[str] = set()  # providers
         self._lacks_responses: set[str] = set()  # providers
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are being served."""
+        return self._budget.requests
+
+    def admit(self, server: ServerSection) -> None:
+        """Raises `Overloaded` when another request would be one too many."""
+        if self.under_way >= server.max_requests:
+            reason = f"{self.under_way} requests are under way"
+        elif self._watch.lag > server.max_lag:
+            reason = f"the event loop is {self._watch.lag:.1f} s late"
+        else:
+            return
+        message = f"this process is overloaded ({reason}); try again"
+        raise Overloaded(message, headers={"retry-after": "1"})
+
+    async def idle(self, seconds: float) -> None:
+        """Returns when nothing is under way any more, or after `seconds`."""
+        ends = time.monotonic() + seconds
+        while self.under_way and time.monotonic() < ends:  # noqa: ASYNC110  (once, at the end)
+            await asyncio.sleep(0.01)
 
     async def serve(self, snapshot: Snapshot, call: Call, record: Record, client: Client) -> None:
         """Steps 3 to 9: answers the client, or raises the `TurnoutError` to answer with."""
@@ -143,6 +167,8 @@ class Pipeline:
                     await request.client.abort()
                 return None
             return await self._fail(request, target, _too_late(severed.cut, target))
+        except asyncio.CancelledError:
+            return await self._shut_down(request, target)
         finally:
             _time(request)
         return None
@@ -209,6 +235,15 @@ class Pipeline:
         except Severed:
             await request.client.abort()
         return None
+
+    async def _shut_down(self, request: Request, target: Target) -> Failure | None:
+        """The server ends and waits no longer: the client is told, and the books are kept."""
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()
+        message = "Turnout is shutting down"
+        failure = Failure(FailureKind.SHUTTING_DOWN, message, Retry.NEVER)
+        return await self._fail(request, target, failure)
 
     def _as_learned(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
         """The targets, without what their providers have been seen to refuse."""

@@ -68,6 +68,8 @@ class Relay:
 
     async def sound(self, exchange: Exchange) -> None:
         """Audio, piece by piece as it is made: whoever listens wants its beginning first."""
+        if not exchange.is_event_stream:  # HTML, JSON or plain text
+            await self._refuse(exchange)
         try:
             piece = await exchange.read_some()
             if not piece:
@@ -76,17 +78,17 @@ class Relay:
             kind = exchange.headers.get("content-type", "audio/mpeg")
             await self.client.start(200, self._headers(kind.encode("latin-1")))
             self.lifeline.arm(Cut.IDLE, self.target.timeouts.idle)
-            while following := await exchange.read_some():
+            while piece:
                 await self.client.write(piece)
+                piece = await exchange.read_some()
                 self.lifeline.touch()
-                piece = following
         except BROKEN as error:
             raise UpstreamFailure(broken(error)) from None
         finally:
             if self.client.started:
                 self._count(None, 0)
         self.attempt.outcome = self.record.outcome = Outcome.OK
-        await self.client.end(piece)
+        await self.client.end(b"")
 
     async def stream(self, exchange: Exchange) -> None:
         """A stream, event by event; returns when the client has its end."""
@@ -108,7 +110,10 @@ class Relay:
     async def _refuse(self, exchange: Exchange) -> None:
         """A 200 that is no stream: perhaps an error in JSON, or a page of HTML."""
         self.adapter.reply(self.ask, await exchange.read(ERROR_LIMIT))
-        raise UpstreamFailure(invalid_reply("the upstream answered a stream with a whole answer"))
+        what = "sound" if self.ask.endpoint is Endpoint.SPEECH else "a stream"
+        raise UpstreamFailure(
+            invalid_reply(f"the upstream answered with text where {what} was due")
+        )
 
     async def _until_content(self, exchange: Exchange, translator: StreamTranslator) -> bytes:
         """What the client is to get first. Any failure up to here may be made good elsewhere."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from adapters.base import Failure, FailureKind, Retry, Target
+from proxy.failures import NOT_SENT
 
 LONGEST_WAIT = 5.0  # seconds of Retry-After that are still waited for
 BUDGET_FLOOR = 3  # retries under way that are always allowed
@@ -61,19 +62,21 @@ def next_step(
     if not tried:
         return Step(targets[0])
     last_target, last = tried[-1]
-    if len(tried) >= policy.attempts:
-        return None
     if last.kind is FailureKind.STREAM_OPTIONS and last_target.takes_stream_options:
         return Step(replace(last_target, takes_stream_options=False))
     if last.kind is FailureKind.NO_RESPONSES and last_target.has_responses is None:
         return Step(replace(last_target, has_responses=False))
-    if last.retry is Retry.NEVER:
+    if last.retry is Retry.NEVER or _sent(tried) >= policy.attempts:
         return None
     counts = Counter(target.id for target, _ in tried)
     fresh = next((target for target in targets if target.id not in counts), None)
     if fresh is not None:
         return Step(fresh)
     return _again(targets, tried, counts, policy) if budget.allows(policy.budget) else None
+
+
+def _sent(tried: Tried) -> int:
+    return sum(failure.kind not in NOT_SENT for _, failure in tried)
 
 
 def _again(

@@ -1,5 +1,6 @@
 """Runs the application on uvicorn: sockets, workers, signals, and what is printed at start."""
 
+import asyncio
 import json
 import logging
 import os
@@ -25,18 +26,106 @@ SETTINGS = "TURNOUT_SERVE"
 """Environment variable by which worker processes learn what the first one was told."""
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's own, with one extension: a request has its connection (`proxy.client`)."""
+LOOK = 1.0  # seconds between looks at connections that are still being read
+PACE = 16 * 1024  # bytes of body a second that a client has to send at least, once time is up
+HEAD_LIMIT = 64 * 1024  # bytes of one request line with its headers
+REFUSAL = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+TOO_SLOW = REFUSAL % b"408 Request Timeout"
+TOO_LONG = REFUSAL % b"431 Request Header Fields Too Large"
 
+
+class Readers:
+    """The connections whose request has not arrived whole, looked at once a second: uvicorn would
+    wait for ever, and a client that sends a byte now and then would hold its socket."""
+
+    def __init__(self) -> None:
+        self._open: set[Protocol] = set()
+        self._looking_in: asyncio.AbstractEventLoop | None = None
+
+    def add(self, protocol: "Protocol") -> None:
+        self._open.add(protocol)
+        if self._looking_in is not protocol.loop:
+            self._looking_in = protocol.loop
+            protocol.loop.call_later(LOOK, self._look, protocol.loop)
+
+    def drop(self, protocol: "Protocol") -> None:
+        self._open.discard(protocol)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for protocol in [each for each in self._open if each.is_late(now)]:
+            protocol.refuse(TOO_SLOW)
+        if self._open:
+            loop.call_later(LOOK, self._look, loop)
+        else:
+            self._looking_in = None
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's own, with two extensions: a request has its connection (`proxy.client`), and has
+    to arrive in time."""
+
+    read_timeout = 15.0
+    readers = Readers()
     is_lost = False
     on_lost: Callable[[], None] | None = None
+    _begun = 0.0
+    _in_head = True
+    _head_size = 0
+    _body_size = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._begun = self.loop.time()
+        self._head_size = self._body_size = 0
+        self._in_head = True
+        self.readers.add(self)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
+        self._begin()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_size += len(data)
+            if self._head_size > HEAD_LIMIT and not self.transport.is_closing():
+                self.refuse(TOO_LONG)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_head = False
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._body_size += len(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.readers.drop(self)
+        self._in_head = False
+
+    def is_late(self, now: float) -> bool:
+        """Whether the request should have arrived by now."""
+        return now > self._begun + self.read_timeout + self._body_size / PACE
+
+    def refuse(self, answer: bytes) -> None:
+        """Says so, unless nothing was asked or an answer is under way, and closes."""
+        self.readers.drop(self)
+        cycle = self.cycle
+        if self.scope is not None and (
+            cycle is None or cycle.response_complete or not cycle.response_started
+        ):
+            self.transport.write(answer)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.readers.drop(self)
         self.is_lost = True
         if self.on_lost is not None:
             self.on_lost()
@@ -121,7 +210,7 @@ def _uvicorn(app: Starlette | str, config: Config) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
-        http=Protocol,
+        http=type("Protocol", (Protocol,), {"read_timeout": config.server.read_timeout}),
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         ws="none",
         lifespan="on",

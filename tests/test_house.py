@@ -108,6 +108,7 @@ FRIENDS: Mapping[tuple[str, str], str] = {
     ("proxy.relay", "proxy.accounting"): "the last chunk bears the usage and its price",
     ("proxy.relay", "proxy.upstream"): "it reads the answer under way",
     ("proxy.relay", "proxy.ledger.pricing"): "it is handed the prices that accounting counts with",
+    ("proxy.retry", "proxy.failures"): "what was never sent is no attempt",
     ("proxy.accounting", "proxy.failures"): "an attempt's failure is written down in its words",
     ("proxy.accounting", "proxy.ledger.pricing"): "usage becomes money",
     ("proxy.local", "proxy.models"): "a model is brought here before it is loaded",

@@ -59,7 +59,12 @@ def parse_form(raw: bytes, content_type: str) -> dict[str, Any]:
     if boundary is None:
         message = "the body must be multipart/form-data, with its boundary in the content type"
         raise InvalidRequest(message, code="invalid_content_type")
-    return dict(multipart.read_fields(raw, boundary))
+    found = multipart.read_fields(raw, boundary)
+    twice = multipart.repeated(raw, boundary, GUARDED)
+    if twice is not None:
+        message = f"the form has {twice!r} twice; leave one out"
+        raise InvalidRequest(message, code="invalid_value", param=twice)
+    return {name: value for name, value in found.items() if name not in _EVERYWHERE}
 
 
 def model_of(endpoint: Endpoint, body: Mapping[str, Any]) -> str:
@@ -73,7 +78,7 @@ MODERATION_MODEL = "omni-moderation-latest"
 
 def check(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
     """Raises `InvalidRequest` for a member of the wrong type or range, naming it."""
-    rules, required = _RULES[endpoint], _REQUIRED[endpoint]
+    rules, required = _RULES[endpoint] | _EVERYWHERE, _REQUIRED[endpoint]
     for name in required:
         if body.get(name) is None:
             raise InvalidRequest(f"{name!r} is missing", param=name)
@@ -163,6 +168,13 @@ _COMMON: dict[str, Rule] = {
     "metadata": _object,
     "stream_options": _object,
 }
+
+_EVERYWHERE: dict[str, Rule] = {
+    "metadata": _object,
+    "stream_options": _object,
+    "drop_params": _flag,
+}
+"""Members that Turnout itself reads, on whatever endpoint they come."""
 
 _RULES: dict[Endpoint, dict[str, Rule]] = {
     Endpoint.CHAT: {

@@ -47,6 +47,7 @@ class CallDoor:
             message = f"{scope['path']} takes POST, not {scope['method']}"
             raise MethodNotAllowed(message, headers={"allow": "POST"})
         snapshot = self._current()
+        self._pipeline.admit(snapshot.config.server)
         record: Record = scope[RECORD]
         headers = first_of_each(scope)
         principal = await snapshot.auth.identify(headers)

@@ -112,7 +112,7 @@ class Answer:
 
 @asynccontextmanager
 async def running(
-    folder: Path, text: str, environ: Mapping[str, str] | None = None
+    folder: Path, text: str, environ: Mapping[str, str] | None = None, read_timeout: float = 15.0
 ) -> AsyncIterator[Gateway]:
     """A gateway with the configuration `text`, gone at the end with all its tasks."""
     path = folder / "config.yaml"
@@ -123,7 +123,7 @@ async def running(
     sock = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=type("Protocol", (Protocol,), {"read_timeout": read_timeout}),
         loop="none",
         ws="none",
         lifespan="on",
