@@ -65,7 +65,7 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's own, with two extensions: a request has its connection (`proxy.client`), and has
     to arrive in time."""
 
-    read_timeout = 15.0
+    read_timeout = 15.0  # of the configuration in a process that serves
     readers = Readers()
     is_lost = False
     on_lost: Callable[[], None] | None = None
@@ -181,6 +181,7 @@ def run(settings: Settings, config: Config, home: Home, announce: Callable[[str]
         announce(base_url)
         Multiprocess(shared, sockets=[sock]).run()
         return 0
+    Protocol.read_timeout = config.server.read_timeout
     app = build_app(settings.load, home)
     server = Server(_uvicorn(app, config), lambda: announce(base_url))
     server.run(sockets=[sock])
@@ -191,6 +192,7 @@ def worker_app() -> Starlette:
     """The application of one of several worker processes."""
     set_up_logging()
     settings = Settings(*json.loads(os.environ[SETTINGS]))
+    Protocol.read_timeout = settings.load().server.read_timeout
     return build_app(settings.load, Home.find(os.environ))
 
 
@@ -210,7 +212,7 @@ def _uvicorn(app: Starlette | str, config: Config) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
-        http=type("Protocol", (Protocol,), {"read_timeout": config.server.read_timeout}),
+        http=Protocol,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         ws="none",
         lifespan="on",
