@@ -68,9 +68,9 @@ def _prepare(connection: Any, _: Any) -> None:
     """WAL lets readers and the writer pass each other; NORMAL loses nothing when a process dies."""
     cursor = connection.cursor()
     for pragma in (
+        f"busy_timeout={BUSY}",  # first: the next one needs the file for itself
         "journal_mode=WAL",
         "synchronous=NORMAL",
-        f"busy_timeout={BUSY}",
         f"cache_size=-{CACHE}",
         "foreign_keys=ON",
     ):
