@@ -109,12 +109,13 @@ class Target:
 
 
 class Outgoing(NamedTuple):
-    """A request as it goes upstream; always a POST. `dropped` names what had to be left out."""
+    """A request as it goes upstream. `dropped` names what had to be left out."""
 
     url: str
     headers: dict[str, str]
     body: bytes
     dropped: tuple[str, ...] = ()
+    method: str = "POST"
 
 
 class Usage(NamedTuple):

@@ -7,28 +7,39 @@ starts, and unmade in reverse when it ends.
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure
-from proxy import retry, routing
+from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure, Usage
+from proxy import allowance, breaker, retry, routing
 from proxy.auth import Authenticator
+from proxy.breaker import Breakers, State
 from proxy.config import Config
+from proxy.counters_local import LocalCounters, Portion
 from proxy.doors import anthropic, openai
 from proxy.doors.admin import Admin
+from proxy.doors.breakers import BreakerDoor
 from proxy.doors.call import CallDoor
+from proxy.doors.usage import UsageDoor
+from proxy.errors import LedgerUnavailable
 from proxy.home import Home, digest_key
-from proxy.keys import KeyStore
+from proxy.keys import KeyRow, KeyStore
 from proxy.ledger.books import Books
 from proxy.ledger.pricing import Prices
-from proxy.ledger.writer import Writer
+from proxy.ledger.retention import sweep
+from proxy.ledger.spending import spent
+from proxy.ledger.writer import LedgerFull, Writer
+from proxy.limits import Limiter, LimitsOf, budget_want
 from proxy.live import Live
 from proxy.local import LocalModels, LocalModelUnavailable
 from proxy.middleware.access_log import AccessLog
@@ -38,15 +49,23 @@ from proxy.middleware.request_id import RequestId
 from proxy.middleware.slash import TrailingSlash
 from proxy.middleware.usage import UsageRecords
 from proxy.pipeline import Pipeline, Snapshot
+from proxy.probes import Probes
 from proxy.signals import Signals
 from proxy.signing import Signer
-from proxy.storage.engine import open_database
-from proxy.tasks import spawn
-from proxy.types import Record
+from proxy.storage.engine import StorageError, open_database
+from proxy.tasks import end, spawn
+from proxy.types import Attempt, Record
 from proxy.upstream import Upstream
+
+if TYPE_CHECKING:
+    from proxy.shared.joined import Joined
 
 log = logging.getLogger("turnout")
 
+SPOOL = "spool"  # the folder in TURNOUT_HOME
+SWEEP_EVERY = 3600.0  # seconds between two looks for rows that are too old
+CATCH_UP = 10.0  # seconds that budgets wait for the rows of processes that died
+DATABASE_PAUSE = 1.0  # seconds between two tries to open it
 LAST_WORDS = 2.0  # seconds that requests have, cut off by the end of the drain, to say so
 COLLECT_AFTER = 5_000  # objects made and not freed before the youngest are looked through
 
@@ -54,15 +73,32 @@ COLLECT_AFTER = 5_000  # objects made and not freed before the youngest are look
 class Gateway:
     """Everything that lives as long as a process serves."""
 
-    def __init__(self, load: Callable[[], Config], home: Home) -> None:
+    def __init__(self, load: Callable[[], Config], home: Home, waits: bool) -> None:
         self._home = home
+        self._waits = waits
         self.live = Live(load, self._snapshot)
         self.config = load()
         self.upstream = Upstream(Signer())
         self.local = LocalModels(home.path)
-        self.pipeline = Pipeline(self.upstream, Signals(), self._ready)
+        self.breakers = Breakers()
+        self._joined = _joined(self.config)
+        self.counters = self._joined.counters if self._joined else _counters(self.config)
+        self.pipeline = Pipeline(
+            self.upstream,
+            Signals(),
+            self.breakers,
+            Limiter(self.counters),
+            self._ready,
+            self._intent,
+        )
+        self._engine: AsyncEngine | None = None
         self._keys: KeyStore | None = None
         self._writer: Writer | None = None
+
+    @property
+    def engine(self) -> AsyncEngine:
+        assert self._engine is not None, "the gateway has not started"
+        return self._engine
 
     @property
     def keys(self) -> KeyStore:
@@ -78,32 +114,118 @@ class Gateway:
     async def running(self, _: Starlette) -> AsyncIterator[None]:
         """The application's lifespan."""
         async with AsyncExitStack() as stack:
-            engine = await open_database(self.config.storage.database, self._home.path)
-            stack.push_async_callback(engine.dispose)
-            await self._open_books(engine, stack)
+            self._engine = await self._open_database()
+            stack.push_async_callback(self._engine.dispose)
+            await self._open_books(self._engine, stack)
+            await self._share(stack)
+            await self._prime(await self.keys.list())
+            self.keys.on_limits = self._prime
             self.upstream.open()
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.local.close)
             stack.push_async_callback(self.pipeline.idle, LAST_WORDS)
             self.live.put(self.config)
             self._watch_config(stack)
+            probing = spawn(self._probes().run(), "probe providers")
+            stack.push_async_callback(end, probing)
             warming = spawn(_warm_up(self.live.current), "warm up")
-            stack.callback(warming.cancel)
+            stack.push_async_callback(end, warming)
             yield
+
+    async def _open_database(self) -> AsyncEngine:
+        """The database. One of several workers waits for it: were it to give up, uvicorn would
+        end the others too, which serve well without."""
+        while True:
+            try:
+                engine = await open_database(self.config.storage.database, self._home.path)
+            except StorageError as error:
+                if not self._waits:
+                    raise
+                log.error("%s; this worker waits for it", error)
+                await asyncio.sleep(DATABASE_PAUSE)
+            else:
+                return engine
 
     async def _open_books(self, engine: AsyncEngine, stack: AsyncExitStack) -> None:
         sealing = self.config.auth.encryption_key or self._home.secret("encryption_key")
         self._keys = KeyStore(engine, digest_key(sealing))
-        self._writer = Writer(Books(engine))
-        await self._keys.start()
+        ledger = self.config.ledger
+        self._writer = Writer(Books(engine), self._home.path / SPOOL, ledger.on_full)
+        await self._start_keys(self._keys)
         stack.push_async_callback(self._keys.stop)
         await self._writer.start()
         stack.push_async_callback(self._writer.stop)
+        sweeping = spawn(self._sweep(), "drop old rows")
+        stack.push_async_callback(end, sweeping)
+
+    async def _start_keys(self, keys: KeyStore) -> None:
+        while True:
+            try:
+                await keys.start()
+            except SQLAlchemyError as error:
+                if not self._waits:
+                    raise
+                log.error("keys can't be read (%s); this worker waits", type(error).__name__)
+                await asyncio.sleep(DATABASE_PAUSE)
+            else:
+                return
+
+    async def _share(self, stack: AsyncExitStack) -> None:
+        """Joins the other processes on Redis, when there is one."""
+        if self._joined is None:
+            return
+        board = self._joined.listen(stack, self._adopt, self.keys.end)
+        self.breakers.on_change = board.publish
+        self.keys.on_revoked = board.publish_revocation
+        self._joined.on_back(lambda: spawn(self._prime_all(), "tell Redis what was spent"))
+
+    async def _prime_all(self) -> None:
+        await self._prime(await self.keys.list())
+
+    async def _prime(self, keys: Sequence[KeyRow]) -> None:
+        """Budgets know what was spent before they were made, or this process began."""
+        config = self.live.current.config if self.live.is_on else self.config
+        default = allowance.of_section(config.limits)
+        now = time.time()
+        sums: dict[float, dict[str, int]] = {}
+        budgeted = [key for key in keys if key.is_live(now)]
+        for key in budgeted:
+            limits = default if key.limits is None else allowance.effective(default, key.limits)
+            if limits.budget is None:
+                continue
+            if not sums:  # what a dead process left behind was spent too
+                await self.writer.caught_up(CATCH_UP)
+            want = budget_want(f"key:{key.id}", limits.budget, 0, now)
+            if want.begins not in sums:
+                sums[want.begins] = await spent(self.engine, want.begins)
+            if amount := sums[want.begins].get(key.id):
+                await self.counters.prime(want._replace(amount=amount))
+
+    def _adopt(self, name: str, state: str, until: float) -> None:
+        self.breakers.adopt(name, State(state), until, time.monotonic())
+
+    async def _sweep(self) -> None:
+        """Rows that are older than the operator wants to keep, at start and each hour."""
+        while True:
+            retention = self.live.current.config.ledger.retention if self.live.is_on else None
+            if retention is not None:
+                try:
+                    await sweep(self.engine, retention)
+                except SQLAlchemyError as error:
+                    log.warning("old rows were not dropped: %s", type(error).__name__)
+            await asyncio.sleep(SWEEP_EVERY if retention is not None else 1.0)
+
+    def _probes(self) -> Probes:
+        def current() -> tuple[routing.Table, Mapping[str, breaker.Policy]]:
+            snapshot = self.live.current
+            return snapshot.table, snapshot.breakers
+
+        return Probes(self.upstream, self.breakers, current)
 
     def _watch_config(self, stack: AsyncExitStack) -> None:
         if self.config.path is not None:
             watching = spawn(self.live.watch(self.config.path), "watch the configuration")
-            stack.callback(watching.cancel)
+            stack.push_async_callback(end, watching)
 
     def _snapshot(self, config: Config) -> Snapshot:
         prices = Prices(config.pricing.overrides)
@@ -119,6 +241,8 @@ class Gateway:
             ),
             prices=prices,
             policy=retry.Policy(config.retry.attempts, config.retry.backoff, config.retry.budget),
+            limits=LimitsOf(keys=allowance.of_section(config.limits)),
+            breakers=_breaker_policies(config),
         )
 
     async def _ready(self, target: Target) -> Target:
@@ -134,6 +258,42 @@ class Gateway:
 
     def submit(self, record: Record) -> None:
         self.writer.submit(record)
+
+    def _intent(self, record: Record, attempt: Attempt, estimate: Usage) -> None:
+        try:
+            self.writer.intent(record, attempt, estimate)
+        except LedgerFull as full:
+            message = f"the ledger can take no more rows ({full}), and ledger.on_full is reject"
+            raise LedgerUnavailable(message, headers={"retry-after": "5"}) from None
+
+
+def _joined(config: Config) -> "Joined | None":
+    """This process among those that share the configured Redis."""
+    if config.storage.redis is None:
+        return None
+    from proxy.shared.joined import Joined
+
+    return Joined(config.storage.redis.get_secret_value(), LocalCounters(), _shares(config))
+
+
+def _counters(config: Config) -> LocalCounters | Portion:
+    """The counts of a process that shares none: it has its part of what all workers may."""
+    shares = _shares(config)
+    return LocalCounters() if shares == 1 else Portion(LocalCounters(), shares)
+
+
+def _shares(config: Config) -> int:
+    return config.server.workers * config.storage.replicas
+
+
+def _breaker_policies(config: Config) -> dict[str, breaker.Policy]:
+    """One object for all providers that say nothing themselves: circuits look whether it is the
+    same."""
+    common = breaker.Policy.of(config.breaker)
+    return {
+        name: common if provider.breaker is None else breaker.Policy.of(provider.breaker)
+        for name, provider in config.providers.items()
+    }
 
 
 async def _warm_up(snapshot: Snapshot) -> None:
@@ -178,12 +338,13 @@ class Application(Starlette):
         return app
 
 
-def build_app(load: Callable[[], Config], home: Home) -> Starlette:
-    """The application. `load` gives the configuration, now and at each reload.
+def build_app(load: Callable[[], Config], home: Home, waits: bool = False) -> Starlette:
+    """The application. `load` gives the configuration, now and at each reload. `waits`: for a
+    database that is away when it starts.
 
     Raises `ConfigError` when it does not load now.
     """
-    gateway = Gateway(load, home)
+    gateway = Gateway(load, home, waits)
     live = gateway.live
     admin = Admin(live, lambda: gateway.keys, lambda: gateway.writer)
     layers = [
@@ -201,6 +362,8 @@ def build_app(load: Callable[[], Config], home: Home) -> Starlette:
             *openai.routes(lambda: live.current, gateway.pipeline),
             *anthropic.routes(lambda: live.current, gateway.pipeline),
             *admin.routes(),
+            *BreakerDoor(live, gateway.breakers).routes(),
+            *UsageDoor(live, lambda: gateway.engine).routes(),
         ],
         middleware=layers,
         lifespan=gateway.running,

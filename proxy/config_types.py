@@ -95,6 +95,7 @@ class StorageSection(Section):
 
     database: str = "sqlite:///turnout.db"
     redis: Secret | None = None
+    replicas: Positive = 1
 
 
 class JwtSection(Section):
@@ -173,6 +174,7 @@ class Provider(Section):
     breaker: BreakerSection | None = None
     headers: dict[str, str] = {}
     allow_private: bool = False
+    probe: Annotated[Seconds, Field(ge=1)] | None = None
     models: tuple[str, ...] = ()
     _off: str | None = PrivateAttr(default=None)
 

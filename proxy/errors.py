@@ -13,6 +13,8 @@
     │   └── BudgetExceeded        429     insufficient_quota          budget_exceeded
     ├── Upstream                  (given) (given)                     (given)
     ├── Overloaded                503     service_unavailable_error   server_overloaded
+    ├── DatabaseUnavailable       503     service_unavailable_error   database_unavailable
+    ├── LedgerUnavailable         503     service_unavailable_error   ledger_unavailable
     └── Internal                  500     server_error                internal_error
 
 The body is OpenAI's `{"error": {message, type, param, code}}`, so that its SDKs raise the class
@@ -154,6 +156,22 @@ class Overloaded(TurnoutError):
     status = 503
     type = "service_unavailable_error"
     code = "server_overloaded"
+
+
+class DatabaseUnavailable(TurnoutError):
+    """What only the database knows can't be asked now: a key that was not seen before."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "database_unavailable"
+
+
+class LedgerUnavailable(TurnoutError):
+    """The books can't take another row, and `ledger.on_full` is `reject`."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "ledger_unavailable"
 
 
 class Internal(TurnoutError):

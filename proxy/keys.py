@@ -10,22 +10,27 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from proxy.allowance import over, own_limits, shown
+from proxy.errors import DatabaseUnavailable
 from proxy.ids import uuid7
 from proxy.storage.schema import keys as table
-from proxy.tasks import spawn
+from proxy.tasks import end, spawn
+from proxy.types import OwnLimits
 
 PREFIX = "sk-turnout-"
 DIGEST_VERSION = 1
 REFRESH = 1.0  # seconds after which what another process changed is known here
 UNKNOWN_FOR = 1.0  # seconds that a key the database does not know is not asked for again
+PATIENCE = 2.0  # seconds that a request with a key that is not known here waits for the database
+ASKING = 3  # requests that do so at a time
 UNKNOWN_LIMIT = 10_000
 NEWEST_CHANGE = "SELECT max(updated_at) FROM keys"  # an index look-up, a fifth of a select's CPU
 OVERLAP = 2000  # milliseconds by which each refresh looks back, for clocks and slow commits
@@ -46,6 +51,8 @@ class KeyRow:
     updated_at: int
     expires_at: int | None
     revoked_at: int | None
+    limits: OwnLimits | None
+    tags: tuple[str, ...]
 
     def is_live(self, now: float) -> bool:
         """Whether it opens doors; `now` in epoch seconds."""
@@ -81,7 +88,10 @@ class KeyStore:
         self._tags: dict[bytes, str] = {}  # of known keys only, so as many as there are keys
         self._unknown: dict[str, float] = {}  # digest -> until when it is not asked for
         self._seen = 0
+        self._asking = asyncio.Semaphore(ASKING)
         self._refreshing: asyncio.Task[None] | None = None
+        self.on_revoked: Callable[[str], None] | None = None  # told the ids of keys revoked here
+        self.on_limits: Callable[[Rows], Awaitable[None]] | None = None  # told of new limits
 
     async def start(self) -> None:
         """Loads every key, and keeps up with other processes from then on."""
@@ -90,7 +100,7 @@ class KeyStore:
 
     async def stop(self) -> None:
         if self._refreshing is not None:
-            self._refreshing.cancel()
+            await end(self._refreshing)
 
     def find(self, secret: str) -> KeyRow | None:
         """A live key that is known here.
@@ -113,13 +123,25 @@ class KeyStore:
         now = time.monotonic()
         if digest in self._by_digest or self._unknown.get(digest, 0.0) > now:
             return self.find(secret)
-        found = await self._select(table.c.digest == digest)
+        found = await self._ask(digest)
         if not found:
             if len(self._unknown) >= UNKNOWN_LIMIT:
                 self._unknown.clear()
             self._unknown[digest] = now + UNKNOWN_FOR
-        self._remember(found)
+        await self._remember(found)
         return self.find(secret)
+
+    async def _ask(self, digest: str) -> Rows:
+        """What the database knows of a key. Raises `DatabaseUnavailable` when it is away or slow.
+
+        Few ask at a time: whoever sends wrong keys may not take every connection of the pool.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE), self._asking:
+                return await self._select(table.c.digest == digest)
+        except (SQLAlchemyError, OSError):  # a timeout is an OSError
+            message = "the database is away, and this key was not seen before; try again"
+            raise DatabaseUnavailable(message, headers={"retry-after": "2"}) from None
 
     async def create(
         self,
@@ -127,6 +149,8 @@ class KeyStore:
         models: tuple[str, ...] | None = None,
         expires_at: int | None = None,
         user_id: str | None = None,
+        limits: OwnLimits | None = None,
+        tags: tuple[str, ...] = (),
     ) -> NewKey:
         """Makes a key. `models` None allows all; `expires_at` is in epoch milliseconds."""
         secret = PREFIX + secrets.token_urlsafe(32)
@@ -137,16 +161,18 @@ class KeyStore:
             "name": name,
             "digest": self._digest(secret),
             "digest_version": DIGEST_VERSION,
-            "models": None if models is None else list(models),
+            "models": models,
             "user_id": user_id,
             "created_at": now,
             "updated_at": now,
             "expires_at": expires_at,
             "revoked_at": None,
+            "limits": shown(limits),
+            "tags": tags,
         }
         async with self._engine.begin() as connection:
             await connection.execute(insert(table).values(row))
-        self._remember(await self._select(table.c.id == key_id))
+        await self._remember(await self._select(table.c.id == key_id))
         return NewKey(key_id, secret, name, models, now, expires_at)
 
     async def list(self) -> Rows:
@@ -157,14 +183,44 @@ class KeyStore:
         found = await self._select(table.c.id == id)
         return found[0] if found else None
 
+    async def change(self, id: str, values: Mapping[str, Any]) -> KeyRow | None:
+        """Changes fields of `KeyRow`, here at once; None when there is no key of that id.
+
+        Of `limits` the fields that are given change; None drops them all.
+        """
+        by_id = table.c.id == id
+        async with self._engine.begin() as connection:
+            # The update comes first: it takes the write lock, so that no other change is lost.
+            await connection.execute(update(table).where(by_id).values(updated_at=_now()))
+            row = (await connection.execute(select(table).where(by_id))).one_or_none()
+            if row is None:
+                return None
+            stored = dict(values)
+            if "limits" in stored:
+                stored["limits"] = shown(over(_key(row).limits, stored["limits"]))
+            if stored:
+                await connection.execute(update(table).where(by_id).values(stored))
+        found = await self._select(by_id)
+        await self._remember(found)
+        return found[0]
+
     async def revoke(self, id: str) -> bool:
         """Ends a key, here at once; False when there is none of that id that is not ended."""
         now = _now()
         change = update(table).where(table.c.id == id, table.c.revoked_at.is_(None))
         async with self._engine.begin() as connection:
             done = await connection.execute(change.values(revoked_at=now, updated_at=now))
-        self._remember(await self._select(table.c.id == id))
+        await self._remember(await self._select(table.c.id == id))
+        if self.on_revoked is not None:
+            self.on_revoked(id)
         return done.rowcount == 1
+
+    def end(self, id: str) -> None:
+        """Another process has revoked a key: it opens nothing here any more, as of now."""
+        for digest, row in self._by_digest.items():
+            if row.id == id and row.revoked_at is None:
+                self._by_digest[digest] = replace(row, revoked_at=_now())
+                return
 
     async def refresh(self) -> None:
         """Takes over what has changed in the database since the last time."""
@@ -172,7 +228,7 @@ class KeyStore:
             newest = (await connection.exec_driver_sql(NEWEST_CHANGE)).scalar() or 0
         if newest == self._seen and newest < _now() - OVERLAP:
             return
-        self._remember(await self._select(table.c.updated_at > self._seen - OVERLAP))
+        await self._remember(await self._select(table.c.updated_at > self._seen - OVERLAP))
         self._seen = newest
 
     async def _keep_fresh(self) -> None:
@@ -188,10 +244,16 @@ class KeyStore:
         async with self._engine.connect() as connection:
             return [_key(row) for row in await connection.execute(query)]
 
-    def _remember(self, rows: Iterable[KeyRow]) -> None:
+    async def _remember(self, rows: Iterable[KeyRow]) -> None:
+        changed = []
         for row in rows:
+            before = self._by_digest.get(row.digest)
+            if before is None or before.limits != row.limits:
+                changed.append(row)
             self._by_digest[row.digest] = row
             self._unknown.pop(row.digest, None)
+        if changed and self.on_limits is not None:
+            await self.on_limits(changed)
 
     def _digest(self, secret: str) -> str:
         return hmac.digest(self._digest_key, secret.encode(errors="replace"), "sha256").hex()
@@ -208,6 +270,8 @@ def _key(row: Row[Any]) -> KeyRow:
         updated_at=row.updated_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        limits=None if row.limits is None else own_limits(row.limits),
+        tags=tuple(row.tags or ()),
     )
 
 

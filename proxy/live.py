@@ -34,6 +34,11 @@ class Live:
         self.error: str | None = None
 
     @property
+    def is_on(self) -> bool:
+        """Whether a configuration is in force yet."""
+        return self._snapshot is not None
+
+    @property
     def current(self) -> Snapshot:
         assert self._snapshot is not None, "the gateway has not started"
         return self._snapshot

@@ -3,12 +3,12 @@
     1  identify   who calls                                     doors, auth
     2  parse      what is asked                                 doors
     3  plan       which targets may serve it, in order          routing
-    4  reserve    limits and budget                             (room for limits)
+    4  reserve    limits and budget                             limits
     5  look up    an answer that is already known               (room for the cache)
-    6  attempt    build, send; on failure `retry` decides       adapters, upstream, retry
+    6  attempt    build, send; on failure `retry` decides       adapters, breaker, upstream, retry
     7  commit     the first content: the point of no return     relay
     8  relay      upstream bytes -> client                      relay
-    9  settle     usage, cost, the record                       accounting
+    9  settle     usage, cost, the record, the reservation      accounting, limits
 
 Before 7 any failure may fail over unseen. After it an error is an event inside the stream, never
 a clean end. Whatever happens, 9 happens, and the usage middleware hands the record on.
@@ -16,7 +16,7 @@ a clean end. Whatever happens, 9 happens, and the usage middleware hands the rec
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from adapters import ADAPTERS, adapter_for
@@ -29,17 +29,21 @@ from adapters.base import (
     Retry,
     Target,
     UpstreamFailure,
+    Usage,
 )
+from adapters.estimate import tokens
 from adapters.inbound.messages import count_estimate
-from proxy import accounting, retry, routing
+from proxy import accounting, breaker, retry, routing
 from proxy.auth import Authenticator
+from proxy.breaker import Blocked, Breakers, Lease
 from proxy.client import Client
 from proxy.config import Config
 from proxy.config_types import ServerSection
-from proxy.errors import Overloaded
+from proxy.errors import LedgerUnavailable, Overloaded
 from proxy.failures import answer_to, error_for
 from proxy.ledger.pricing import Prices
 from proxy.lifeline import Cut, Lifeline, Severed, Watch
+from proxy.limits import Limiter, LimitsOf, ProviderRoom, Reservation, worst_usage
 from proxy.relay import Relay, error_event
 from proxy.signals import Signals
 from proxy.types import Attempt, Call, Outcome, Plan, Record
@@ -47,6 +51,10 @@ from proxy.upstream import ERROR_LIMIT, Exchange, Upstream
 
 Ready = Callable[[Target], Awaitable[Target]]
 """Fills in where a target is, for one that has to be started first."""
+
+Intent = Callable[[Record, Attempt, Usage], None]
+"""Puts an attempt on the books before it is sent, with an estimate of its prompt. Raises
+`LedgerUnavailable` when the operator wants no request that can't be put there."""
 
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 """Names of one parameter."""
@@ -61,6 +69,8 @@ class Snapshot:
     auth: Authenticator
     prices: Prices
     policy: retry.Policy
+    limits: LimitsOf
+    breakers: Mapping[str, breaker.Policy]  # by provider
 
 
 @dataclass(slots=True)
@@ -73,16 +83,35 @@ class Request:
     client: Client
     lifeline: Lifeline
     snapshot: Snapshot
+    reservation: Reservation
     attempt: Attempt | None = None  # under way: it has been, or is being, sent
+    lease: Lease | None = None  # that the attempt has of its target's circuits
+    room: int = 0  # tokens that the attempt was counted with against its provider's limits
+
+    def begin_again(self) -> None:
+        """Before each attempt: what the last one left behind is gone."""
+        self.attempt, self.lease, self.room = None, None, 0
 
 
 class Pipeline:
     """Serves calls. One a process; what changes with the configuration comes with each call."""
 
-    def __init__(self, upstream: Upstream, signals: Signals, ready: Ready) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        signals: Signals,
+        breakers: Breakers,
+        limiter: Limiter,
+        ready: Ready,
+        intent: Intent,
+    ) -> None:
         self._upstream = upstream
         self._signals = signals
+        self._breakers = breakers
+        self._limiter = limiter
         self._ready = ready
+        self._intent = intent
+        self._rooms = ProviderRoom()
         self._budget = retry.Budget()
         self._watch = Watch()
         self._counts_no_streams: set[str] = set()  # providers
@@ -114,20 +143,33 @@ class Pipeline:
         """Steps 3 to 9: answers the client, or raises the `TurnoutError` to answer with."""
         plan = routing.plan(snapshot.table, call.principal, call.name, call.controls, self._signals)
         record.name, record.task = plan.name, plan.task
-        lifeline = Lifeline(self._watch, call.controls.timeout or plan.targets[0].timeouts.total)
-        request = Request(_with_defaults(call.ask, plan), plan, record, client, lifeline, snapshot)
-        if call.ask.endpoint is Endpoint.COUNT_TOKENS and not _counts(plan.targets[0]):
-            await _answer_count(request)
+        ask = _with_defaults(call.ask, plan)
+        if ask.endpoint is Endpoint.COUNT_TOKENS and not _counts(plan.targets[0]):
+            await _answer_count(ask, plan.targets[0], record, client)
             return
-        client.watch(lifeline)
+        reservation = await self._limiter.reserve(
+            record.id,
+            call.principal,
+            snapshot.limits,
+            ask,
+            snapshot.prices,
+            plan.targets,
+            call.controls,
+        )
+        lifeline = Lifeline(self._watch, call.controls.timeout or plan.targets[0].timeouts.total)
+        request = Request(ask, plan, record, client, lifeline, snapshot, reservation)
         self._budget.requests += 1
         try:
+            client.watch(lifeline)
             await self._attempts(request)
         finally:
             self._budget.requests -= 1
             client.unwatch()
             lifeline.release()
             accounting.settle(record)
+            if reservation.wants:
+                settling = self._limiter.settle(reservation, record.usage, record.cost_nanousd)
+                await asyncio.shield(settling)
 
     async def _attempts(self, request: Request) -> None:
         """Step 6, until a target answers. Raises the last failure's error when none does."""
@@ -153,11 +195,12 @@ class Pipeline:
     async def _attempt(self, request: Request, step: retry.Step) -> Failure | None:
         """One attempt, settled whatever comes; the failure when it may be made good elsewhere."""
         target = step.target
-        request.attempt = None
+        request.begin_again()
         try:
             if step.delay:
                 await request.lifeline.guard(asyncio.sleep(step.delay))
             await request.lifeline.guard(self._exchange(request, target))
+            self._leave(request, None)
         except UpstreamFailure as error:
             return await self._fail(request, target, error.failure)
         except Severed as severed:
@@ -166,11 +209,14 @@ class Pipeline:
                 if severed.cut is Cut.CLIENT_SLOW:
                     await request.client.abort()
                 return None
+            if severed.cut is Cut.TOTAL and request.lease is not None:
+                self._breakers.release(request.lease)  # a client may have set that time itself
+                request.lease = None
             return await self._fail(request, target, _too_late(severed.cut, target))
         except asyncio.CancelledError:
             return await self._shut_down(request, target)
         finally:
-            _time(request)
+            self._close_attempt(request, target)
         return None
 
     async def _exchange(self, request: Request, target: Target) -> None:
@@ -183,11 +229,13 @@ class Pipeline:
             target = await self._started(request, target)
         adapter = adapter_for(ask.endpoint, target)
         outgoing = adapter.request(ask, target)
+        self._enter(request, target)
         attempt = request.attempt = accounting.begin(request.record, target)
         cut = Cut.FIRST_TOKEN if ask.stream else Cut.RESPONSE
         timeouts = target.timeouts
         patience = timeouts.first_token if ask.stream else timeouts.response
         lifeline.arm(cut, patience)
+        self._announce(request, target, attempt)
         exchange = await self._upstream.send(outgoing, target)
         try:
             attempt.status = exchange.status
@@ -203,11 +251,60 @@ class Pipeline:
                 attempt=attempt,
                 prices=request.snapshot.prices,
                 dropped=outgoing.dropped,
+                limits=request.reservation.headers(),
             )
             await relay.serve(exchange)
             self._signals.note_latency(target.id, attempt.first_token or 0.0)
         finally:
             exchange.close()
+
+    def _close_attempt(self, request: Request, target: Target) -> None:
+        attempt = request.attempt
+        if attempt is not None:
+            attempt.duration = time.monotonic() - attempt.started
+        if request.lease is not None:  # it came to nothing: the client left
+            self._breakers.release(request.lease)
+        if request.room:
+            used = attempt.usage.total if attempt is not None and attempt.usage else 0
+            self._rooms.correct(target.provider, request.room, used)
+
+    def _enter(self, request: Request, target: Target) -> None:
+        """Raises `UpstreamFailure` where a circuit or the provider's own limits leave no room."""
+        rates = request.snapshot.config.providers[target.provider]
+        is_limited = rates.rpm is not None or rates.tpm is not None
+        amount = worst_usage(request.ask).total if is_limited else 0
+        if is_limited and (seconds := self._rooms.room(target.provider, rates, amount)) > 0:
+            raise UpstreamFailure(_no_room(target, seconds))
+        policy = request.snapshot.breakers[target.provider]
+        found = self._breakers.enter(target, policy, time.monotonic())
+        if isinstance(found, Blocked):
+            raise UpstreamFailure(_circuit_open(target, found))
+        request.lease = found
+        if is_limited:
+            self._rooms.take(target.provider, rates, amount)
+            request.room = amount
+
+    def _announce(self, request: Request, target: Target, attempt: Attempt) -> None:
+        """Puts the attempt on the books before it is sent; one that can't be is none.
+
+        What the prompt costs goes with it: if the process dies, budgets have to know of it.
+        """
+        estimate = Usage(prompt=tokens(len(request.ask.raw)))
+        place = target.provider, target.base_url, target.model
+        attempt.cost_nanousd = request.snapshot.prices.cost(*place, estimate)
+        try:
+            self._intent(request.record, attempt, estimate)
+        except LedgerUnavailable:
+            request.record.attempts.remove(attempt)
+            request.attempt = None
+            raise
+        attempt.cost_nanousd = None
+
+    def _leave(self, request: Request, failure: Failure | None) -> None:
+        """Tells the circuits how the attempt ended."""
+        lease, request.lease = request.lease, None
+        if lease is not None:
+            self._breakers.leave(lease, failure, time.monotonic())
 
     async def _started(self, request: Request, target: Target) -> Target:
         """A target that has to be started first; waiting for it is no overhead of ours."""
@@ -219,6 +316,7 @@ class Pipeline:
 
     async def _fail(self, request: Request, target: Target, failure: Failure) -> Failure | None:
         """Notes a failure. After the point of no return the client is told inside its stream."""
+        self._leave(request, failure)
         if request.attempt is not None:
             accounting.fail(request.attempt, failure, target)
         if not request.client.started:
@@ -267,6 +365,18 @@ class Pipeline:
             self._lacks_responses.add(target.provider)
 
 
+def _no_room(target: Target, seconds: float) -> Failure:
+    message = f"the limits configured for provider {target.provider} are reached"
+    return Failure(FailureKind.NO_ROOM, message, Retry.NEXT_TARGET, retry_after=seconds)
+
+
+def _circuit_open(target: Target, blocked: Blocked) -> Failure:
+    message = f"{blocked.name} is left alone for {blocked.seconds:.0f} s, because it failed"
+    return Failure(
+        FailureKind.CIRCUIT_OPEN, message, Retry.NEXT_TARGET, retry_after=blocked.seconds
+    )
+
+
 async def _read_failure(ask: Ask, target: Target, adapter: Adapter, exchange: Exchange) -> Failure:
     """What an answer that is no 200 says. A path that is not there is no model that is not."""
     body = await exchange.read(ERROR_LIMIT)
@@ -282,26 +392,20 @@ def _counts(target: Target) -> bool:
     return Endpoint.COUNT_TOKENS in ADAPTERS[target.dialect].endpoints
 
 
-async def _answer_count(request: Request) -> None:
+async def _answer_count(ask: Ask, target: Target, record: Record, client: Client) -> None:
     """A count of tokens that no provider makes: an estimate, and marked as one."""
-    request.lifeline.release()
-    request.record.outcome = Outcome.OK
     try:
-        body = count_estimate(request.ask)
+        body = count_estimate(ask)
     except UpstreamFailure as error:
-        raise error_for(error.failure, request.plan.targets[0]) from None
+        raise error_for(error.failure, target) from None
+    record.outcome = Outcome.OK
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"x-turnout-estimated", b"true"),
     ]
-    await request.client.start(200, headers)
-    await request.client.end(body)
-
-
-def _time(request: Request) -> None:
-    if request.attempt is not None:
-        request.attempt.duration = time.monotonic() - request.attempt.started
+    await client.start(200, headers)
+    await client.end(body)
 
 
 def _with_defaults(ask: Ask, plan: Plan) -> Ask:

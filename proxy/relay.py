@@ -6,6 +6,7 @@ an answer; the pipeline ends the stream with an error event.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters.base import (
@@ -43,6 +44,7 @@ class Relay:
     attempt: Attempt
     prices: Prices
     dropped: tuple[str, ...] = ()
+    limits: Sequence[tuple[bytes, bytes]] = ()
 
     async def serve(self, exchange: Exchange) -> None:
         """The answer in the way that was asked for; returns when the client has its end."""
@@ -176,6 +178,7 @@ class Relay:
             (b"x-turnout-cache", b"bypass; reason=disabled"),
             (b"x-turnout-overhead-ms", b"%.2f" % (1000 * overhead)),
         ]
+        headers += self.limits
         if record.task:
             headers.append((b"x-turnout-task", record.task.encode()))
         if self.dropped:

@@ -52,7 +52,7 @@ class Budget:
 
     def allows(self, ratio: float) -> bool:
         """Whether one more retry fits."""
-        return self.retries < max(BUDGET_FLOOR, ratio * self.requests)
+        return self.retries < max(BUDGET_FLOOR, ratio * (self.requests - self.retries))
 
 
 def next_step(

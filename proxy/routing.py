@@ -251,6 +251,11 @@ def _targets(table: Table, choice: Choice, matched: str, signals: Signals) -> tu
     return targets[first:] + targets[:first]
 
 
+def targets_of(table: Table, provider: str, model: str) -> tuple[Target, ...]:
+    """A model of a provider through each of its keys; none when the provider is off."""
+    return _made(table.config.providers.get(provider), provider, model)
+
+
 def _made(provider: Provider | None, name: str, model: str) -> tuple[Target, ...]:
     if provider is None or provider.off:
         return ()

@@ -3,9 +3,13 @@
 import asyncio
 import json
 import logging
+import multiprocessing
+import multiprocessing.connection
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +182,7 @@ def run(settings: Settings, config: Config, home: Home, announce: Callable[[str]
             [settings.config, settings.host, settings.port, settings.workers]
         )
         shared = _uvicorn("proxy.server:worker_app", config)
+        sock.listen(BACKLOG)  # so that who is told the address can connect before a worker is up
         announce(base_url)
         Multiprocess(shared, sockets=[sock]).run()
         return 0
@@ -193,7 +198,16 @@ def worker_app() -> Starlette:
     set_up_logging()
     settings = Settings(*json.loads(os.environ[SETTINGS]))
     Protocol.read_timeout = settings.load().server.read_timeout
-    return build_app(settings.load, Home.find(os.environ))
+    threading.Thread(target=_end_with_parent, name="watch the parent", daemon=True).start()
+    return build_app(settings.load, Home.find(os.environ), waits=True)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would serve on, and hold the port against the next start."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def set_up_logging() -> None:

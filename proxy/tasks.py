@@ -20,6 +20,16 @@ def spawn(work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
     return task
 
 
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancels a task and waits until it has ended.
+
+    One that is only cancelled may be cancelled again by the loop's own end, in the middle of
+    giving back what it holds; aiosqlite's thread then waits for ever.
+    """
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 def _end(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and task.exception() is not None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -20,6 +21,40 @@ class Role(StrEnum):
     ANONYMOUS = "anonymous"
 
 
+class Period(StrEnum):
+    """The calendar, in UTC, by which a budget begins anew."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
+class Budget(NamedTuple):
+    """Money that may be spent in one day or month."""
+
+    nanousd: int
+    per: Period = Period.MONTH
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Requests and tokens a minute and a day, requests at once, money; None is no limit."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    rpd: int | None = None
+    tpd: int | None = None
+    concurrency: int | None = None
+    budget: Budget | None = None
+
+
+class OwnLimits(NamedTuple):
+    """What a key says of its limits itself: the `fields` of `limits`, None among them. Of the
+    other fields the configuration's default holds."""
+
+    limits: Limits = Limits()
+    fields: frozenset[str] = frozenset()
+
+
 class Principal(NamedTuple):
     """Who calls. `models` are the names and wildcards it may use; None means all."""
 
@@ -27,6 +62,7 @@ class Principal(NamedTuple):
     key_id: str | None = None
     user_id: str | None = None
     models: tuple[str, ...] | None = None
+    limits: OwnLimits | None = None
 
     def may_use(self, name: str) -> bool:
         if self.models is None:
@@ -71,6 +107,7 @@ class Outcome(StrEnum):
     OK = "ok"
     FAILED = "failed"
     CLIENT_CLOSED = "client_closed"
+    UNKNOWN = "unknown"  # sent, but the process died before it ended
 
 
 class UsageSource(StrEnum):

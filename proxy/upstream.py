@@ -103,7 +103,7 @@ class Upstream:
         )
 
     async def send(self, outgoing: Outgoing, target: Target) -> Exchange:
-        """Posts, and returns when status and headers are there.
+        """Returns when status and headers are there.
 
         Raises `UpstreamFailure` of kind `upstream_unreachable` when there is no answer.
         """
@@ -112,7 +112,8 @@ class Upstream:
             await self._signer.ready(target)
             outgoing = self._signer.sign(outgoing, target)
         try:
-            response = await self._session.post(
+            response = await self._session.request(
+                outgoing.method,
                 self._url(outgoing.url),
                 data=outgoing.body,
                 headers=outgoing.headers,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import orjson
 
+from proxy.allowance import own_limits, shown
 from proxy.commands import table
 from proxy.commands.context import opened
 from proxy.config import ConfigError
@@ -26,6 +27,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--models", metavar="A,B", help="names and wildcards it may use (default: all)"
     )
     create.add_argument("--expires", metavar="DURATION", help="how long it lives, such as 90d")
+    create.add_argument("--rpm", metavar="N", type=int, help="requests a minute")
+    create.add_argument("--tpm", metavar="N", type=int, help="tokens a minute")
+    create.add_argument("--budget", metavar="USD", type=float, help="dollars a month")
     create.set_defaults(func=run, action=_create)
     listing = actions.add_parser("list", help="every key, without its secret")
     listing.set_defaults(func=run, action=_list)
@@ -54,18 +58,22 @@ async def _create(args: argparse.Namespace) -> int:
     expires_at = None
     if args.expires is not None:
         expires_at = int(1000 * (time.time() + parse_duration(args.expires)))
+    given = {"rpm": args.rpm, "tpm": args.tpm, "budget": args.budget}
+    said = {name: value for name, value in given.items() if value is not None}
+    limits = own_limits(said) if said else None
     async with opened(args.config) as context:
-        new = await context.keys().create(name=args.name, models=models, expires_at=expires_at)
+        new = await context.keys().create(args.name, models, expires_at, limits=limits)
     if args.json:
-        shown = {
+        made = {
             "id": new.id,
             "key": new.secret,
             "name": new.name,
             "models": None if new.models is None else list(new.models),
             "created_at": new.created_at,
             "expires_at": new.expires_at,
+            "limits": shown(limits) or {},
         }
-        print(orjson.dumps(shown).decode())
+        print(orjson.dumps(made).decode())
     else:
         print(f"{new.id}\n{new.secret}  (shown this once)")
     return 0
@@ -115,6 +123,8 @@ def _shown(row: KeyRow) -> dict[str, object]:
         "created_at": row.created_at,
         "expires_at": row.expires_at,
         "revoked_at": row.revoked_at,
+        "limits": shown(row.limits) or {},
+        "tags": list(row.tags),
         "state": _state(row),
     }
 

@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _summaries(args: argparse.Namespace) -> tuple[list[Summary], list[Summary]]:
     async with opened(args.config) as context:
-        groups = await summarise(context.engine, args.days, args.by)
-        return groups, await summarise(context.engine, args.days)
+        groups = await summarise(context.engine, args.days, args.by, percentiles=False)
+        return groups, await summarise(context.engine, args.days, percentiles=False)
 
 
 def _plain(by: str, group: Summary) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The control plane under `/api/v1`, and health, which is open."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -9,14 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from proxy.allowance import LimitsError, own_limits, shown
 from proxy.doors import body as bodies
 from proxy.errors import Forbidden, InvalidRequest, NotFound
 from proxy.keys import KeyRow, KeyStore
 from proxy.live import Live
-from proxy.types import Principal, Role
+from proxy.types import OwnLimits, Principal, Role
 from proxy.units import parse_duration
 
 Handler = Callable[[Request], Awaitable[Response]]
+Read = Callable[[str, Any], Any]
+"""(field, its value in a body) -> the value; raises `InvalidRequest`."""
 
 
 class Books(Protocol):
@@ -27,6 +30,12 @@ class Books(Protocol):
 
     @property
     def lost(self) -> int: ...
+
+    @property
+    def unspooled(self) -> int: ...
+
+    @property
+    def degraded(self) -> str | None: ...
 
 
 class Admin:
@@ -56,6 +65,7 @@ class Admin:
             Route("/api/v1/keys", self._for_admin(self.list_keys), methods=["GET"]),
             Route("/api/v1/keys", self._for_admin(self.create_key), methods=["POST"]),
             Route("/api/v1/keys/{id}", self._for_admin(self.show_key), methods=["GET"]),
+            Route("/api/v1/keys/{id}", self._for_admin(self.change_key), methods=["PATCH"]),
             Route("/api/v1/keys/{id}", self._for_admin(self.revoke_key), methods=["DELETE"]),
         ]
 
@@ -79,7 +89,12 @@ class Admin:
                 "status": "ok",
                 "service": "turnout",
                 "database": "ok" if not books.lost else "rows were lost",
-                "ledger": {"pending": books.pending, "lost": books.lost},
+                "ledger": {
+                    "pending": books.pending,
+                    "lost": books.lost,
+                    "unspooled": books.unspooled,
+                    "degraded": books.degraded,
+                },
                 "config": {
                     "version": self._live.current.config.version,
                     "loaded_at": int(self._live.loaded_at),
@@ -92,8 +107,9 @@ class Admin:
         return _json({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        ready = not self._books().lost
-        return _json({"status": "ok" if ready else "rows were lost"}, 200 if ready else 503)
+        books = self._books()
+        fault = books.degraded or ("rows were lost" if books.lost else None)
+        return _json({"status": fault or "ok"}, 503 if fault else 200)
 
     async def providers(self, request: Request) -> Response:
         await self._caller(request)
@@ -114,13 +130,22 @@ class Admin:
 
     async def create_key(self, request: Request) -> Response:
         body = bodies.parse(await bodies.read(request.receive))
-        new = await self._keys().create(**_wanted(body))
+        new = await self._keys().create(**_wanted(body, _FIELDS))
         row = await self._keys().get(new.id)
         assert row is not None
         return _json({**_key(row), "key": new.secret}, 201)
 
     async def show_key(self, request: Request) -> Response:
         return _json(_key(await self._key(request)))
+
+    async def change_key(self, request: Request) -> Response:
+        """What is left out stays as it is."""
+        body = bodies.parse(await bodies.read(request.receive))
+        changes = _wanted(body, _CHANGEABLE)
+        row = await self._keys().change(request.path_params["id"], changes)
+        if row is None:
+            raise _no_key(request)
+        return _json(_key(row))
 
     async def revoke_key(self, request: Request) -> Response:
         row = await self._key(request)
@@ -130,46 +155,71 @@ class Admin:
     async def _key(self, request: Request) -> KeyRow:
         row = await self._keys().get(request.path_params["id"])
         if row is None:
-            raise NotFound(f"there is no key {request.path_params['id']!r}")
+            raise _no_key(request)
         return row
 
 
-def _wanted(body: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a new key; raises `InvalidRequest` naming the field."""
-    known = {"name", "models", "expires", "user_id"}
+def _no_key(request: Request) -> NotFound:
+    return NotFound(f"there is no key {request.path_params['id']!r}")
+
+
+def _wanted(body: dict[str, Any], known: Mapping[str, Read]) -> dict[str, Any]:
+    """The fields of a key that a body gives; raises `InvalidRequest` naming the one at fault."""
     for field in body:
         if field not in known:
             message = f"unknown field {field!r}; known are {', '.join(sorted(known))}"
             raise InvalidRequest(message, param=field, code="unknown_parameter")
-    models = body.get("models")
-    if models is not None and not (
-        isinstance(models, list) and all(isinstance(entry, str) for entry in models)
-    ):
-        raise InvalidRequest("'models' must be a list of names", param="models")
-    return {
-        "name": _optional_text(body, "name"),
-        "models": None if models is None else tuple(models),
-        "expires_at": _expiry(body.get("expires")),
-        "user_id": _optional_text(body, "user_id"),
-    }
+    read = {field: known[field](field, value) for field, value in body.items()}
+    if "expires" in read:
+        read["expires_at"] = read.pop("expires")
+    return read
 
 
-def _optional_text(body: dict[str, Any], field: str) -> str | None:
-    value = body.get(field)
+def _text(field: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InvalidRequest(f"{field!r} must be a string", param=field)
     return value
 
 
-def _expiry(value: Any) -> int | None:
+def _names(field: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not (isinstance(value, list) and all(isinstance(entry, str) for entry in value)):
+        raise InvalidRequest(f"{field!r} must be a list of names", param=field)
+    return tuple(value)
+
+
+def _tags(field: str, value: Any) -> tuple[str, ...]:
+    return _names(field, value) or ()
+
+
+def _limits(field: str, value: Any) -> OwnLimits | None:
+    try:
+        return None if value is None else own_limits(value)
+    except LimitsError as error:
+        raise InvalidRequest(str(error), param=error.field) from None
+
+
+def _expiry(field: str, value: Any) -> int | None:
     """A duration from now -> epoch milliseconds."""
     if value is None:
         return None
     try:
         seconds = parse_duration(value)
     except ValueError as error:
-        raise InvalidRequest(f"'expires': {error}", param="expires") from None
+        raise InvalidRequest(f"{field!r}: {error}", param=field) from None
     return int(1000 * (time.time() + seconds))
+
+
+_CHANGEABLE: dict[str, Read] = {
+    "name": _text,
+    "models": _names,
+    "expires": _expiry,
+    "limits": _limits,
+    "tags": _tags,
+}
+_FIELDS: dict[str, Read] = {**_CHANGEABLE, "user_id": _text}
+"""How each field of a key is read."""
 
 
 def _key(row: KeyRow) -> dict[str, Any]:
@@ -181,6 +231,8 @@ def _key(row: KeyRow) -> dict[str, Any]:
         "created_at": row.created_at,
         "expires_at": row.expires_at,
         "revoked_at": row.revoked_at,
+        "limits": shown(row.limits) or {},
+        "tags": list(row.tags),
     }
 
 

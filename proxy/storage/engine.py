@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event, inspect, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from proxy.storage import postgres
 from proxy.storage.schema import HEAD, metadata
 
 CACHE = 512  # KiB of pages that a connection keeps; the books are written, hardly read
 BUSY = 5000  # milliseconds that SQLite waits for another writer
 
+EXAMPLES = "sqlite:///turnout.db or postgresql://user:password@host/database"
+
 
 class StorageError(Exception):
-    """A database that can't be used: why, and what to do."""
+    """A database that can't be used: why, and what to do. It never has the password."""
 
 
 async def open_database(url: str, home: Path) -> AsyncEngine:
@@ -31,37 +34,54 @@ async def open_database(url: str, home: Path) -> AsyncEngine:
 
     `sqlite:///name.db` is relative to `home`; a fourth slash makes it absolute.
     """
-    engine = create_async_engine(_resolved(url, home))
-    event.listen(engine.sync_engine, "connect", _prepare)
+    engine = _engine(_parsed(url), home)
     try:
-        async with engine.connect() as connection:
-            revision = await connection.run_sync(_revision)
-        if revision is None:
-            async with engine.begin() as connection:
-                await connection.run_sync(_create)
-        elif revision != HEAD:
+        async with engine.begin() as connection:
+            revision = await connection.run_sync(_newest)
+        if revision != HEAD:
             await _upgrade(engine, revision)
-    except OperationalError as error:
+    except DBAPIError as error:
         await engine.dispose()
-        raise StorageError(f"cannot open the database {url}: {error.orig}") from None
+        shown = engine.url.render_as_string(hide_password=True)
+        raise StorageError(f"cannot open the database {shown}: {error.orig}") from None
     except BaseException:  # whatever it was, the engine must not outlive it
         await engine.dispose()
         raise
     return engine
 
 
-def _resolved(url: str, home: Path) -> str:
+def _parsed(url: str) -> URL:
+    """The URL's parts. What can't be taken apart is not repeated: it may have a password in it."""
     try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise StorageError(f"{url!r} is no database URL; write sqlite:///turnout.db") from None
-    if parsed.get_backend_name() != "sqlite":
-        message = f"{parsed.get_backend_name()} is not supported yet; use sqlite:///turnout.db"
-        raise StorageError(message)
-    path = home / (parsed.database or "turnout.db")
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise StorageError(f"that is no database URL; write {EXAMPLES}") from None
+
+
+def _engine(url: URL, home: Path) -> AsyncEngine:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite(url, home)
+    if backend not in postgres.NAMES:
+        raise StorageError(f"{backend} is not supported; use {EXAMPLES}")
+    try:
+        return postgres.open_engine(postgres.resolved(url))
+    except ValueError as error:
+        raise StorageError(str(error)) from None
+    except ModuleNotFoundError:
+        message = (
+            "PostgreSQL needs asyncpg, which is not installed: pip install 'turnout[postgres]'"
+        )
+        raise StorageError(message) from None
+
+
+def _sqlite(url: URL, home: Path) -> AsyncEngine:
+    path = home / (url.database or "turnout.db")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    return f"sqlite+aiosqlite:///{path}"
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", hide_parameters=True)
+    event.listen(engine.sync_engine, "connect", _prepare)
+    return engine
 
 
 def _prepare(connection: Any, _: Any) -> None:
@@ -78,6 +98,17 @@ def _prepare(connection: Any, _: Any) -> None:
     cursor.close()
 
 
+def _newest(connection: Connection) -> str:
+    """The schema's revision; an empty database is made the newest first."""
+    if connection.dialect.name == "postgresql":
+        for statement in (*postgres.PATIENCE, postgres.LOCK):
+            connection.exec_driver_sql(statement)
+    revision = _revision(connection)
+    if revision is None:
+        _create(connection)
+    return revision or HEAD
+
+
 def _revision(connection: Connection) -> str | None:
     """The schema's revision; None for an empty database."""
     if not inspect(connection).has_table("alembic_version"):
@@ -89,10 +120,10 @@ def _create(connection: Connection) -> None:
     """All tables at once, and the stamp of the newest revision.
 
     The stamp's INSERT takes SQLite's write lock, so that of two processes one makes the tables
-    and the other finds them.
+    and the other finds them. On PostgreSQL it is the advisory lock that sees to it.
     """
     connection.execute(text(_STAMPS))
-    connection.execute(text("INSERT OR IGNORE INTO alembic_version VALUES (:head)"), {"head": HEAD})
+    connection.execute(text(_STAMP), {"head": HEAD})
     metadata.create_all(connection)
 
 
@@ -100,15 +131,26 @@ _STAMPS = """
 CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)
 """
 
+_STAMP = "INSERT INTO alembic_version VALUES (:head) ON CONFLICT DO NOTHING"
+
 
 async def _upgrade(engine: AsyncEngine, revision: str) -> None:
-    url = engine.url.render_as_string(hide_password=False)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy.storage.migrate", url, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "proxy.storage.migrate"),
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await process.communicate()
+    url = engine.url.render_as_string(hide_password=False)
+    _, said = await process.communicate(url.encode())
     if process.returncode != 0:
+        why = said.decode(errors="replace").strip()[-300:]
         raise StorageError(
             f"the database has schema {revision}, which this Turnout can't bring to {HEAD}; "
-            f"is it of a newer Turnout? {said.decode(errors='replace').strip()[-300:]}"
+            f"is it of a newer Turnout? {_without_password(why, engine.url)}"
         )
+
+
+def _without_password(said: str, url: URL) -> str:
+    for secret in {url.password or "", url.render_as_string(hide_password=False)} - {""}:
+        said = said.replace(str(secret), "***")
+    return said

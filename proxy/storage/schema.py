@@ -12,7 +12,7 @@ from sqlalchemy import (
     Table,
 )
 
-HEAD = "0002"
+HEAD = "0004"
 """The newest migration."""
 
 metadata = MetaData()
@@ -60,6 +60,8 @@ requests = Table(
     Column("metadata", JSON),
     Column("images", Integer, nullable=False, server_default="0"),
     Column("usage_type", String),
+    Index("requests_by_key", "key_id", "id"),
+    Index("requests_by_user", "user_id", "id"),
     sqlite_with_rowid=False,
 )
 """Ids begin with the time, so the primary key is the index by time too (`proxy.ids.earliest`)."""
@@ -100,5 +102,44 @@ keys = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("limits", JSON),
+    Column("tags", JSON),
     Index("keys_by_change", "updated_at"),
 )
+
+SUMS = (
+    "requests",
+    "errors",
+    "cached",
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "images",
+    "cost_nanousd",
+    "saved_nanousd",
+    "duration_ms",
+    "first_token_ms",
+    "first_tokens",
+)
+"""What is added up; `first_tokens` counts the rows that have a `first_token_ms`."""
+
+HISTOGRAM = tuple(f"h{number}" for number in range(32))
+"""How many durations fell into each step; `proxy.ledger.rollups` has the steps."""
+
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("grain", String(4), primary_key=True),
+    Column("dimension", String(8), primary_key=True),
+    Column("bucket", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", String, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in (*SUMS, *HISTOGRAM)),
+    sqlite_with_rowid=False,
+)
+"""The sums of requests in an hour or a day (UTC), by each value of each dimension.
+
+`bucket` is when the hour or day began; `value` is '' where a request has none. They stay when
+the rows they were made of are deleted.
+"""

@@ -134,7 +134,9 @@ providers:
     async with running(tmp_path, text) as gateway:
         answers = [await gateway.post(CHAT | {"model": "up/m"}) for _ in range(4)]
         assert {a.status for a in answers} == {200}
-        assert sorted(a.headers["x-turnout-attempts"] for a in answers) == ["1", "1", "2", "2"]
+        assert sorted(a.headers["x-turnout-attempts"] for a in answers) == ["1", "1", "1", "2"]
+        asked = [r.header("authorization") for r in up.log]
+        assert asked.count("Bearer sk-bad") == 1  # a refused key stays refused: its circuit is open
 
 
 async def test_a_deadline_of_the_callers_own(tmp_path: Path, up: Upstream, other: Upstream) -> None:

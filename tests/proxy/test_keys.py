@@ -1,5 +1,6 @@
 """Virtual keys: by digest only, found at once, ended at once, known to other processes soon."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from proxy.allowance import own_limits, shown
 from proxy.keys import KeyStore
 from proxy.storage.engine import open_database
 
@@ -72,3 +74,55 @@ async def test_an_unknown_key_is_asked_for_once(engine: AsyncEngine) -> None:
 async def test_another_digest_key_opens_nothing(engine: AsyncEngine) -> None:
     new = await KeyStore(engine, SECRET).create()
     assert await KeyStore(engine, b"e" * 32).lookup(new.secret) is None
+
+
+async def test_limits_and_tags_are_kept_ready(engine: AsyncEngine) -> None:
+    here, there = KeyStore(engine, SECRET), KeyStore(engine, SECRET)
+    own = own_limits({"rpm": 5, "tpm": None, "budget": {"amount": 0.1, "per": "day"}})
+    new = await here.create(limits=own, tags=("a", "b"))
+    plain = await here.create()
+    for store in (here, there):
+        found = await store.lookup(new.secret)
+        assert found is not None
+        assert (found.limits, found.tags) == (own, ("a", "b"))
+        assert found.limits is store.find(new.secret).limits  # parsed once
+        other = await store.lookup(plain.secret)
+        assert other is not None
+        assert (other.limits, other.tags) == (None, ())
+
+
+async def test_a_change_is_known_here_at_once(engine: AsyncEngine) -> None:
+    here, there = KeyStore(engine, SECRET), KeyStore(engine, SECRET)
+    new = await here.create(name="n", models=("a",), limits=own_limits({"rpm": 5, "tpm": 7}))
+    await there.refresh()
+    changed = await here.change(new.id, {"models": None, "limits": own_limits({"rpm": None})})
+    found = here.find(new.secret)
+    assert found == changed
+    assert found is not None
+    assert (found.name, found.models) == ("n", None)
+    assert shown(found.limits) == {"rpm": None, "tpm": 7}
+    await there.refresh()
+    assert there.find(new.secret) == found
+    freed = await here.change(new.id, {"limits": None, "tags": ("t",)})
+    assert freed is not None
+    assert (freed.limits, freed.tags, freed.models) == (None, ("t",), None)
+    assert await here.change("key_nope", {"name": "x"}) is None
+
+
+async def test_a_change_of_nothing(engine: AsyncEngine) -> None:
+    store = KeyStore(engine, SECRET)
+    new = await store.create(name="n")
+    changed = await store.change(new.id, {})
+    assert changed is not None
+    assert changed.name == "n"
+
+
+async def test_changes_at_once_are_all_kept(engine: AsyncEngine) -> None:
+    store = KeyStore(engine, SECRET)
+    new = await store.create()
+    fields = ("rpm", "tpm", "rpd", "tpd", "concurrency")
+    changes = [store.change(new.id, {"limits": own_limits({f: 9})}) for f in fields]
+    await asyncio.gather(*changes)
+    found = store.find(new.secret)
+    assert found is not None
+    assert shown(found.limits) == dict.fromkeys(fields, 9)

@@ -10,7 +10,7 @@ def test_a_keys_life(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["keys", "create", "--name", "n", "--models", "a, b/*", "--expires", "1d", "--json"]
     assert main(given) == 0
     made = orjson.loads(capsys.readouterr().out)
-    assert set(made) == {"id", "key", "name", "models", "created_at", "expires_at"}
+    assert set(made) == {"id", "key", "name", "models", "created_at", "expires_at", "limits"}
     assert made["models"] == ["a", "b/*"]
     assert made["expires_at"] - made["created_at"] >= 86_399_000
     assert main(["keys", "list", "--json"]) == 0
@@ -33,3 +33,17 @@ def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_bad_duration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "create", "--expires", "soon"]) == 1
     assert "duration" in capsys.readouterr().err
+
+
+def test_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["keys", "create", "--rpm", "60", "--tpm", "9000", "--budget", "2.5", "--json"]
+    assert main(given) == 0
+    limits = {"rpm": 60, "tpm": 9000, "budget": {"amount": 2.5, "per": "month"}}
+    assert orjson.loads(capsys.readouterr().out)["limits"] == limits
+    assert main(["keys", "list", "--json"]) == 0
+    assert orjson.loads(capsys.readouterr().out)[0]["limits"] == limits
+
+
+def test_a_limit_that_can_not_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--budget", "0"]) == 1
+    assert "'limits.budget'" in capsys.readouterr().err

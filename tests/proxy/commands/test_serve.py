@@ -29,8 +29,9 @@ def test_the_banner(tmp_path: Path) -> None:
 def test_faults_are_told_without_a_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.yaml").write_text("storage: {database: 'postgresql://u:pw@h/d'}")
+    (tmp_path / "config.yaml").write_text("storage: {database: 'postgresql://u:pw@h.invalid/d'}")
     assert main(["serve"]) == 1
     said = capsys.readouterr().err
-    assert "not supported yet" in said
+    assert "cannot open the database" in said
+    assert "pw" not in said
     assert "pw" not in said
