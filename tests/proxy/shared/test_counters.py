@@ -314,7 +314,7 @@ async def test_a_slow_redis_costs_its_bound_and_then_nothing(
             server.go_on()
         elif trouble == "sleep":
             await asyncio.to_thread(sleeper.join)
-        await eventually(lambda: link.is_up and not shared._backlog, 10)
+        await eventually(lambda: link.is_up and not shared._backlog and not shared._batch, 10)
         grant = await shared.reserve("last", [roomy])
         assert grant.remaining == (10_000 - 1 - 300 - 1,)
 
