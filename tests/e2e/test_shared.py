@@ -366,8 +366,11 @@ class TestRow41:
         config = text(up.base_url, database, redis.url, replicas=1)
         with started(tmp_path, config, 1) as served:
             pair = Pair(session, served)
-            _, key = await pair.key(budget=TEN)
+            id_, key = await pair.key(budget=TEN)
             assert (await pair.chat(0, key)).status == 200
+            async with asyncio.timeout(10):  # what was used is counted after the answer
+                while spent(redis, id_) != 950_000:
+                    await asyncio.sleep(0.01)
             assert (await pair.chat(0, key)).error == MONEY
         redis.kill()
         with serving(tmp_path / "0") as again:
