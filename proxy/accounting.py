@@ -4,6 +4,7 @@ import time
 
 from adapters.base import Ask, Failure, Target, Usage
 from adapters.estimate import estimate
+from proxy.cache.types import Entry
 from proxy.failures import describe
 from proxy.ids import uuid7
 from proxy.ledger.pricing import Prices
@@ -37,6 +38,15 @@ def count(
     attempt.cost_nanousd = prices.cost(
         target.provider, target.base_url, target.model, attempt.usage
     )
+
+
+def reuse(record: Record, entry: Entry) -> None:
+    """A request that a kept answer serves: its tokens, no cost, and what that saves."""
+    record.outcome = Outcome.OK
+    record.provider, record.model = entry.provider, entry.model
+    record.usage, record.usage_source = entry.usage, UsageSource.PROVIDER
+    record.cached, record.cost_nanousd = True, 0
+    record.saved_nanousd = entry.cost_nanousd or 0
 
 
 def settle(record: Record) -> None:

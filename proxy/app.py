@@ -24,6 +24,8 @@ from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure, 
 from proxy import allowance, breaker, retry, routing
 from proxy.auth import Authenticator
 from proxy.breaker import Breakers, State
+from proxy.cache.answers import LocalAnswers
+from proxy.cache.lookup import Cache
 from proxy.config import Config
 from proxy.counters_local import LocalCounters, Portion
 from proxy.doors import anthropic, openai
@@ -83,13 +85,16 @@ class Gateway:
         self.breakers = Breakers()
         self._joined = _joined(self.config)
         self.counters = self._joined.counters if self._joined else _counters(self.config)
+        self.cache = Cache(LocalAnswers(self.config.cache.max_bytes), lambda: None)
         self.pipeline = Pipeline(
             self.upstream,
             Signals(),
             self.breakers,
             Limiter(self.counters),
+            self.cache,
             self._ready,
             self._intent,
+            self.submit,
         )
         self._engine: AsyncEngine | None = None
         self._keys: KeyStore | None = None

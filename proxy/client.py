@@ -92,3 +92,33 @@ class Client:
         self.unwatch()
         self._connection.abort()
         await asyncio.sleep(0)  # lets the server see it before it sees an unfinished answer
+
+
+class Silent(Client):
+    """The other end of a request that Turnout makes itself: nobody hears it, nobody leaves."""
+
+    __slots__ = ("status",)
+
+    def __init__(self) -> None:
+        self._lifeline = None
+        self.started = False
+        self.status = 0
+
+    def watch(self, lifeline: Lifeline) -> None:
+        self._lifeline = lifeline
+
+    def unwatch(self) -> None:
+        pass
+
+    async def start(self, status: int, headers: RawHeaders) -> None:
+        self.started, self.status = True, status
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    async def end(self, data: bytes) -> None:
+        if self._lifeline is not None:
+            self._lifeline.release()
+
+    async def abort(self) -> None:
+        pass

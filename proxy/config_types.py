@@ -317,27 +317,45 @@ class Route(Section):
         return _SAME_STRATEGY.get(given, given) if isinstance(given, str) else given
 
 
+class TaskCache(Section):
+    """What a task says of the cache; what it leaves out is as for all."""
+
+    enabled: bool | None = None
+    ttl: Annotated[Seconds, Field(gt=0)] | None = None
+    semantic: bool | None = None
+    max_wrong: Annotated[Share, Field(gt=0, le=0.5)] | None = None
+
+
 class Task(Route):
     """A named job: its targets, the parameters that it fills in, how it is billed."""
 
     defaults: dict[str, Any] = {}
     usage_type: Literal["text", "image", "video"] = "text"
+    cache: TaskCache = TaskCache()
 
 
 class SemanticSection(Section):
-    """The cache by meaning."""
+    """The cache by meaning. `shadow` is the share of hits that are checked by a fresh answer."""
 
     enabled: bool = False
-    max_wrong: Share = 0.01
-    embedder: str = "minilm"
+    serve: bool = True
+    max_wrong: Annotated[Share, Field(gt=0, le=0.5)] = 0.01
+    embedder: Annotated[str, Field(min_length=1)] = "minilm"
     floor: Share = 0.8
+    shadow: Share = 0.05
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.3
+    allow: tuple[Literal["volatile", "personal"], ...] = ()
+    max_entries: Annotated[int, Field(gt=0, le=10_000_000)] = 100_000
 
 
 class CacheSection(Section):
-    """Answers that are kept."""
+    """Answers that are kept. `temperature` is the highest of a request that may have one."""
 
     enabled: bool = True
-    ttl: Seconds = 3600.0
+    ttl: Annotated[Seconds, Field(gt=0)] = 3600.0
+    max_bytes: Annotated[Bytes, Field(gt=0)] = 64 * 2**20
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    epoch: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
     semantic: SemanticSection = SemanticSection()
 
 

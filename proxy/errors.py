@@ -13,6 +13,7 @@
     │   └── BudgetExceeded        429     insufficient_quota          budget_exceeded
     ├── Upstream                  (given) (given)                     (given)
     ├── Overloaded                503     service_unavailable_error   server_overloaded
+    ├── NotCached                 504     invalid_request_error       not_cached
     ├── DatabaseUnavailable       503     service_unavailable_error   database_unavailable
     ├── LedgerUnavailable         503     service_unavailable_error   ledger_unavailable
     └── Internal                  500     server_error                internal_error
@@ -156,6 +157,14 @@ class Overloaded(TurnoutError):
     status = 503
     type = "service_unavailable_error"
     code = "server_overloaded"
+
+
+class NotCached(TurnoutError):
+    """Only a kept answer was wanted, and there is none (RFC 9111's answer to only-if-cached)."""
+
+    status = 504
+    type = "invalid_request_error"
+    code = "not_cached"
 
 
 class DatabaseUnavailable(TurnoutError):

@@ -4,11 +4,11 @@
     2  parse      what is asked                                 doors
     3  plan       which targets may serve it, in order          routing
     4  reserve    limits and budget                             limits
-    5  look up    an answer that is already known               (room for the cache)
+    5  look up    an answer that is already known               cache
     6  attempt    build, send; on failure `retry` decides       adapters, breaker, upstream, retry
     7  commit     the first content: the point of no return     relay
     8  relay      upstream bytes -> client                      relay
-    9  settle     usage, cost, the record, the reservation      accounting, limits
+    9  settle     usage, cost, the record, the reservation      accounting, limits, cache
 
 Before 7 any failure may fail over unseen. After it an error is an event inside the stream, never
 a clean end. Whatever happens, 9 happens, and the usage middleware hands the record on.
@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from adapters import ADAPTERS, adapter_for
+from adapters.answers import replay
 from adapters.base import (
     Adapter,
     Ask,
@@ -36,25 +37,39 @@ from adapters.inbound.messages import count_estimate
 from proxy import accounting, breaker, retry, routing
 from proxy.auth import Authenticator
 from proxy.breaker import Blocked, Breakers, Lease
-from proxy.client import Client
+from proxy.cache.lookup import Answered, Cache
+from proxy.cache.policy import NO_TASK
+from proxy.cache.types import Entry
+from proxy.cache.visit import Tape, Visit
+from proxy.client import Client, Silent
 from proxy.config import Config
 from proxy.config_types import ServerSection
-from proxy.errors import LedgerUnavailable, Overloaded
+from proxy.errors import LedgerUnavailable, NotCached, Overloaded, TurnoutError
 from proxy.failures import answer_to, error_for
+from proxy.ids import uuid7
 from proxy.ledger.pricing import Prices
 from proxy.lifeline import Cut, Lifeline, Severed, Watch
-from proxy.limits import Limiter, LimitsOf, ProviderRoom, Reservation, worst_usage
-from proxy.relay import Relay, error_event
+from proxy.limits import NOTHING, Limiter, LimitsOf, ProviderRoom, Reservation, worst_usage
+from proxy.relay import Relay, error_event, hit_headers
 from proxy.signals import Signals
+from proxy.tasks import spawn
 from proxy.types import Attempt, Call, Outcome, Plan, Record
 from proxy.upstream import ERROR_LIMIT, Exchange, Upstream
 
 Ready = Callable[[Target], Awaitable[Target]]
 """Fills in where a target is, for one that has to be started first."""
 
+Submit = Callable[[Record], None]
+"""Puts a record on the books that no middleware has opened: of a call of Turnout's own."""
+
 Intent = Callable[[Record, Attempt, Usage], None]
 """Puts an attempt on the books before it is sent, with an estimate of its prompt. Raises
 `LedgerUnavailable` when the operator wants no request that can't be put there."""
+
+SHADOW, WARM = "turnout:shadow", "turnout:warm"
+"""Services that Turnout's own calls are booked under: checks of the cache, and its warming up."""
+
+CHECKS = 8  # under way at a time; a hit that would be one more is not checked
 
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 """Names of one parameter."""
@@ -84,6 +99,7 @@ class Request:
     lifeline: Lifeline
     snapshot: Snapshot
     reservation: Reservation
+    visit: Visit
     attempt: Attempt | None = None  # under way: it has been, or is being, sent
     lease: Lease | None = None  # that the attempt has of its target's circuits
     room: int = 0  # tokens that the attempt was counted with against its provider's limits
@@ -102,15 +118,20 @@ class Pipeline:
         signals: Signals,
         breakers: Breakers,
         limiter: Limiter,
+        cache: Cache,
         ready: Ready,
         intent: Intent,
+        submit: Submit,
     ) -> None:
         self._upstream = upstream
         self._signals = signals
         self._breakers = breakers
         self._limiter = limiter
+        self._cache = cache
         self._ready = ready
         self._intent = intent
+        self._submit = submit
+        self._checking = 0
         self._rooms = ProviderRoom()
         self._budget = retry.Budget()
         self._watch = Watch()
@@ -147,6 +168,9 @@ class Pipeline:
         if ask.endpoint is Endpoint.COUNT_TOKENS and not _counts(plan.targets[0]):
             await _answer_count(ask, plan.targets[0], record, client)
             return
+        task = snapshot.config.tasks.get(plan.task or "")
+        section = snapshot.config.cache
+        visit = self._cache.open(section, task.cache if task else NO_TASK, call, plan, ask)
         reservation = await self._limiter.reserve(
             record.id,
             call.principal,
@@ -157,19 +181,117 @@ class Pipeline:
             call.controls,
         )
         lifeline = Lifeline(self._watch, call.controls.timeout or plan.targets[0].timeouts.total)
-        request = Request(ask, plan, record, client, lifeline, snapshot, reservation)
+        request = Request(ask, plan, record, client, lifeline, snapshot, reservation, visit)
         self._budget.requests += 1
         try:
             client.watch(lifeline)
-            await self._attempts(request)
+            if not await self._from_cache(request):
+                await self._attempts(request)
         finally:
             self._budget.requests -= 1
             client.unwatch()
             lifeline.release()
             accounting.settle(record)
+            if reservation.wants or visit.tape or visit.leads:
+                await asyncio.shield(self._settle(request))
+
+    async def _settle(self, request: Request) -> None:
+        """Step 9, for a caller with limits, and an answer that the next caller may have."""
+        record, reservation, visit = request.record, request.reservation, request.visit
+        answered = record.outcome is Outcome.OK
+        try:
+            if answered and visit.tape is not None:
+                await self._keep(request)
+        finally:
+            await self._cache.close(visit, answered)
             if reservation.wants:
-                settling = self._limiter.settle(reservation, record.usage, record.cost_nanousd)
-                await asyncio.shield(settling)
+                used = None if record.cached else record.usage
+                await self._limiter.settle(reservation, used, record.cost_nanousd)
+
+    async def _keep(self, request: Request) -> None:
+        record = request.record
+        by = Answered(
+            record.provider or "", record.model or "", record.usage or Usage(), record.cost_nanousd
+        )
+        entry = self._cache.made(request.visit, request.ask, request.plan, by)
+        if entry is not None:
+            await self._cache.keep(request.visit, entry)
+
+    async def _from_cache(self, request: Request) -> bool:
+        """Step 5: whether the request is done. Raises `NotCached` where only a hit was wanted."""
+        visit = request.visit
+        if visit.key is not None:
+            try:
+                await request.lifeline.guard(self._look_up(visit))
+            except Severed as severed:
+                return _ended_waiting(request, severed.cut)
+        if visit.entry is not None:
+            await self._give(request, visit.entry)
+            if visit.near is not None and visit.near.drawn and self._checking < CHECKS:
+                spawn(self._check(request), "check an answer by meaning")
+            return True
+        if visit.said.only_if_cached:
+            raise NotCached(
+                "no kept answer serves this request, and x-turnout-cache wants no other"
+            )
+        return False
+
+    async def _look_up(self, visit: Visit) -> None:
+        await self._cache.look_up(visit)
+
+    async def _check(self, served: Request) -> None:
+        """Asks the provider what a kept answer was served for, to compare the two. The operator
+        pays: it is on the books as a service of its own, and counts against nobody's limits."""
+        record = self.own_record(served.ask.endpoint, SHADOW, served.record)
+        visit = replace(served.visit, entry=None, leads=False, tape=Tape(), reason="shadow")
+        lifeline = Lifeline(self._watch, served.plan.targets[0].timeouts.total)
+        snapshot, ask, plan = served.snapshot, served.ask, served.plan
+        client = Silent()
+        request = Request(ask, plan, record, client, lifeline, snapshot, NOTHING, visit)
+        self._checking += 1
+        self._budget.requests += 1
+        try:
+            client.watch(lifeline)
+            await self._attempts(request)
+            accounting.settle(record)
+            if record.outcome is Outcome.OK:
+                await self._keep(request)
+        except TurnoutError as error:
+            record.error_code, record.error_message = error.code, error.message
+        finally:
+            self._checking -= 1
+            self._budget.requests -= 1
+            lifeline.release()
+            self.close_own(record)
+
+    def own_record(self, endpoint: Endpoint, service: str, like: Record | None = None) -> Record:
+        """A record of a call that Turnout makes itself, under the name of a service."""
+        record = Record("req_" + uuid7())
+        record.admitted, record.endpoint, record.service = True, endpoint, service
+        if like is not None:
+            record.name, record.task, record.stream = like.name, like.task, like.stream
+        return record
+
+    def close_own(self, record: Record) -> None:
+        """Puts such a record on the books."""
+        record.duration = time.monotonic() - record.started
+        record.status = 200 if record.outcome is Outcome.OK else 502
+        self._submit(record)
+
+    async def _give(self, request: Request, entry: Entry) -> None:
+        """A kept answer, in the way that was asked for."""
+        record, ask, client = request.record, request.ask, request.client
+        body = b"".join(replay(ask, entry.body, int(time.time())))
+        accounting.reuse(record, entry)
+        headers = hit_headers(record, request.visit, ask.stream, len(body))
+        headers += request.reservation.headers()
+        try:
+            await request.lifeline.guard(_write(client, headers, body))
+        except Severed as severed:
+            record.outcome = Outcome.CLIENT_CLOSED
+            record.error_code = "client_closed"
+            if severed.cut is Cut.CLIENT_SLOW:
+                await client.abort()
 
     async def _attempts(self, request: Request) -> None:
         """Step 6, until a target answers. Raises the last failure's error when none does."""
@@ -252,6 +374,7 @@ class Pipeline:
                 prices=request.snapshot.prices,
                 dropped=outgoing.dropped,
                 limits=request.reservation.headers(),
+                visit=request.visit,
             )
             await relay.serve(exchange)
             self._signals.note_latency(target.id, attempt.first_token or 0.0)
@@ -363,6 +486,22 @@ class Pipeline:
             self._counts_no_streams.add(target.provider)
         if failure.kind is FailureKind.NO_RESPONSES:
             self._lacks_responses.add(target.provider)
+
+
+async def _write(client: Client, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    await client.start(200, headers)
+    await client.end(body)
+
+
+def _ended_waiting(request: Request, cut: Cut) -> bool:
+    """A request that was cut while it waited for one like it: its client left, or its time is
+    up."""
+    if cut is Cut.CLIENT_GONE:
+        request.record.outcome = Outcome.CLIENT_CLOSED
+        request.record.error_code = "client_closed"
+        return True
+    target = request.plan.targets[0]
+    raise error_for(_too_late(cut, target), target)
 
 
 def _no_room(target: Target, seconds: float) -> Failure:

@@ -20,6 +20,7 @@ from adapters.base import (
 )
 from adapters.failures import invalid_reply
 from proxy.accounting import count
+from proxy.cache.visit import Visit
 from proxy.client import Client
 from proxy.errors import TurnoutError, anthropic_body, responses_body
 from proxy.ledger.pricing import Prices
@@ -27,6 +28,8 @@ from proxy.lifeline import Cut, Lifeline
 from proxy.types import Attempt, Outcome, Record
 from proxy.upstream import BROKEN, ERROR_LIMIT, Exchange, broken
 
+STREAM_TYPE = b"text/event-stream; charset=utf-8"
+STREAMED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 HELD_LIMIT = 1024 * 1024  # bytes of events before the first content
 DRAIN = 0.25  # seconds that a finished answer's end is waited for, to keep its connection
 
@@ -43,6 +46,7 @@ class Relay:
     record: Record
     attempt: Attempt
     prices: Prices
+    visit: Visit
     dropped: tuple[str, ...] = ()
     limits: Sequence[tuple[bytes, bytes]] = ()
 
@@ -65,6 +69,8 @@ class Relay:
         headers.append((b"content-length", b"%d" % len(reply.body)))
         if self.attempt.cost_nanousd is not None:
             headers.append((b"x-turnout-cost-usd", _usd(self.attempt.cost_nanousd)))
+        if self.visit.tape is not None:
+            self.visit.tape.take(reply.body)
         await self.client.start(200, headers)
         await self.client.end(reply.body)
 
@@ -133,18 +139,20 @@ class Relay:
     async def _commit(self) -> None:
         """The point of no return: after this the answer is this target's, for better or worse."""
         self._note_first_token()
-        headers = self._headers(b"text/event-stream; charset=utf-8")
-        headers += ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+        headers = self._headers(STREAM_TYPE)
+        headers += STREAMED
         await self.client.start(200, headers)
         self.lifeline.arm(Cut.IDLE, self.target.timeouts.idle)
 
     async def _pass_on(self, out: bytes, exchange: Exchange, translator: StreamTranslator) -> None:
         """The rest of the stream, `out` first. A chunk comes this way in a few microseconds."""
         read, feed, write = exchange.read_some, translator.feed, self.client.write
-        contents = translator.contents
+        contents, tape = translator.contents, self.visit.tape
         while not translator.done:
             if out:
                 await write(out)
+                if tape is not None:
+                    tape.take(out)
             if translator.failure:
                 raise UpstreamFailure(translator.failure)
             data = await read()
@@ -153,6 +161,8 @@ class Relay:
                 contents = translator.contents
                 self.lifeline.touch()
         self.attempt.outcome = self.record.outcome = Outcome.OK
+        if tape is not None:
+            tape.take(out)
         await self.client.end(out)
 
     def _note_first_token(self) -> None:
@@ -175,7 +185,7 @@ class Relay:
             (b"x-turnout-provider", self.target.provider.encode()),
             (b"x-turnout-model", self.target.model.encode()),
             (b"x-turnout-attempts", b"%d" % attempt.number),
-            (b"x-turnout-cache", b"bypass; reason=disabled"),
+            (b"x-turnout-cache", self.visit.header()),
             (b"x-turnout-overhead-ms", b"%.2f" % (1000 * overhead)),
         ]
         headers += self.limits
@@ -186,6 +196,24 @@ class Relay:
                 (b"x-turnout-dropped", ", ".join(self.dropped).encode("latin-1", "replace"))
             )
         return headers
+
+
+def hit_headers(record: Record, visit: Visit, stream: bool, size: int) -> list[tuple[bytes, bytes]]:
+    """The head of an answer that was kept: it asked nobody, and cost nothing."""
+    overhead = time.monotonic() - record.started
+    headers = [
+        (b"content-type", STREAM_TYPE if stream else b"application/json"),
+        (b"x-turnout-provider", (record.provider or "").encode()),
+        (b"x-turnout-model", (record.model or "").encode()),
+        (b"x-turnout-attempts", b"0"),
+        (b"x-turnout-cache", visit.header()),
+        (b"x-turnout-overhead-ms", b"%.2f" % (1000 * overhead)),
+    ]
+    if record.task:
+        headers.append((b"x-turnout-task", record.task.encode()))
+    if stream:
+        return headers + list(STREAMED)
+    return [*headers, (b"content-length", b"%d" % size), (b"x-turnout-cost-usd", b"0.0")]
 
 
 def _usd(nano: int) -> bytes:

@@ -55,6 +55,13 @@ class OwnLimits(NamedTuple):
     fields: frozenset[str] = frozenset()
 
 
+class OwnCache(NamedTuple):
+    """What a key says of the cache itself; None says nothing."""
+
+    enabled: bool | None = None
+    semantic: bool | None = None
+
+
 class Principal(NamedTuple):
     """Who calls. `models` are the names and wildcards it may use; None means all."""
 
@@ -63,6 +70,7 @@ class Principal(NamedTuple):
     user_id: str | None = None
     models: tuple[str, ...] | None = None
     limits: OwnLimits | None = None
+    cache: OwnCache | None = None
 
     def may_use(self, name: str) -> bool:
         if self.models is None:
@@ -81,6 +89,7 @@ class Controls(NamedTuple):
     service: str | None = None
     job: str | None = None
     metadata: Mapping[str, Any] = MappingProxyType({})
+    cache: str | None = None
 
 
 class Call(NamedTuple):
@@ -165,6 +174,8 @@ class Record:
     usage: Usage | None = None
     usage_source: UsageSource = UsageSource.NONE
     cost_nanousd: int | None = None
+    saved_nanousd: int = 0
+    cached: bool = False
     first_token: float | None = None
     duration: float = 0.0
     upstream_wait: float = 0.0

@@ -53,6 +53,7 @@ def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Controls:
         service=given.get("service") or from_body.get("service"),
         job=given.get("job") or from_body.get("job"),
         metadata=metadata,
+        cache=given.get("cache"),
     )
 
 

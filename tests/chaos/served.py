@@ -153,6 +153,7 @@ def _free_port() -> int:
 def up(base_url: str, extra: str = "") -> str:
     """A configuration with the provider `up`, whose circuits hardly ever open."""
     return f"""
+cache: {{enabled: false}}
 providers:
   up: {{dialect: openai, base_url: "{base_url}", api_key: sk-up-secret}}
 retry: {{backoff: [10ms, 50ms]}}

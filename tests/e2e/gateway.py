@@ -156,6 +156,7 @@ def one_upstream(base_url: str, extra: str = "", provider: str = "") -> str:
     """A configuration with one provider `up` and the master key from the environment."""
     return f"""
 auth: {{master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 providers:
   up: {{dialect: openai, base_url: "{base_url}", api_key: sk-up-secret{provider}}}
 {extra}
@@ -166,6 +167,7 @@ def two_upstreams(first: str, second: str, extra: str = "", provider: str = "") 
     """Providers `one` and `two`, and the alias `both`: first the one, then the two."""
     return f"""
 auth: {{master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 providers:
   one: {{dialect: openai, base_url: "{first}", api_key: sk-one-secret{provider}}}
   two: {{dialect: openai, base_url: "{second}", api_key: sk-two-secret{provider}}}

@@ -20,6 +20,7 @@ ONE_TRY = "retry: {attempts: 1}\n"
 SERVICE = "service-key-for-the-tests"
 TWO_KEYS = """
 auth: {{master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 retry: {{attempts: 1}}
 breaker: {{failures: 5, open: 1s}}
 providers:

@@ -53,6 +53,7 @@ async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             provider = provider.replace(", responses: false", "")
         text = f"""
 auth: {{master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 providers:
   up: {provider}
 models:

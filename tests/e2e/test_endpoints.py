@@ -597,6 +597,7 @@ class TestDropParams:
     ) -> None:
         text = f"""
 auth: {{master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 providers:
   one: {{dialect: anthropic, base_url: "{up.base_url}", api_key: sk-one-secret}}
   two: {{dialect: openai, base_url: "{other.base_url}", api_key: sk-two-secret}}
@@ -620,6 +621,7 @@ class TestAzure:
         root = up.base_url.removesuffix("/v1")
         return f"""
 auth: {{master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 providers:
   up: {{preset: azure, base_url: "{root}", api_key: azure-secret{more}}}
 """

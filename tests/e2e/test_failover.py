@@ -128,6 +128,7 @@ async def test_several_keys_are_targets_of_their_own(tmp_path: Path, up: Upstrea
     up.on(lambda r: fake.error_reply(401) if r.header("authorization") == "Bearer sk-bad" else None)
     text = f"""
 auth: {{master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 providers:
   up: {{dialect: openai, base_url: "{up.base_url}", api_keys: [sk-bad, sk-good]}}
 """

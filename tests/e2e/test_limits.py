@@ -436,6 +436,7 @@ class TestProviders:
     ) -> None:
         text = f"""
 auth: {{master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 providers:
   one: {{dialect: openai, base_url: "{up.base_url}", api_key: k, rpm: 2}}
   two: {{dialect: openai, base_url: "{other.base_url}", api_key: k}}

@@ -15,6 +15,7 @@ from tests.local_model import lend
 
 CONFIG = """
 auth: {master_key: "${TURNOUT_MASTER_KEY}"}
+cache: {enabled: false}
 providers: {local: {dialect: llamacpp, model: smollm2}}
 """
 ASK: Any = [{"role": "user", "content": "Say hello in one sentence."}]

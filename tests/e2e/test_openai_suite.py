@@ -22,6 +22,7 @@ from tests.fakes.upstream import Upstream
 CACHE = Path(os.environ.get("TURNOUT_TEST_CACHE", platformdirs.user_cache_path("turnout-tests")))
 CONFIG = """
 auth: {{anonymous: true, master_key: "${{TURNOUT_MASTER_KEY}}"}}
+cache: {{enabled: false}}
 providers: {{up: {{dialect: openai, base_url: "{base_url}"}}}}
 models: {{"*": up}}
 """

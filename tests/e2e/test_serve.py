@@ -102,6 +102,7 @@ def test_the_first_start_makes_what_is_needed_and_prints_the_line_to_paste(tmp_p
 
 def config(folder: Path, up: Upstream) -> None:
     (folder / "config.yaml").write_text(
+        "cache: {enabled: false}\n"
         f'providers: {{up: {{dialect: openai, base_url: "{up.base_url}", api_key: k}}}}\n'
     )
 

@@ -34,6 +34,7 @@ def text(base_url: str, database: str, redis: str, more: str = "", replicas: int
     return f"""
 server: {{drain: 1s}}
 auth: {{master_key: {MASTER}, encryption_key: {"k" * 40}}}
+cache: {{enabled: false}}
 storage: {{database: "{database}", redis: "{redis}", replicas: {replicas}}}
 providers:
   up: {{dialect: openai, base_url: "{base_url}", api_key: sk-up}}
