@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
@@ -20,9 +21,19 @@ from starlette.middleware import Middleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.base import Failure, FailureKind, Retry, Target, UpstreamFailure, Usage
+from adapters import adapter_for
+from adapters.base import (
+    Ask,
+    Endpoint,
+    Failure,
+    FailureKind,
+    Retry,
+    Target,
+    UpstreamFailure,
+    Usage,
+)
 from proxy import allowance, breaker, retry, routing
-from proxy.auth import Authenticator
+from proxy.auth import ADMIN, Authenticator
 from proxy.breaker import Breakers, State
 from proxy.cache.answers import LocalAnswers
 from proxy.cache.lookup import Cache
@@ -31,7 +42,9 @@ from proxy.counters_local import LocalCounters, Portion
 from proxy.doors import anthropic, openai
 from proxy.doors.admin import Admin
 from proxy.doors.breakers import BreakerDoor
+from proxy.doors.cache import CacheDoor, Incomplete
 from proxy.doors.call import CallDoor
+from proxy.doors.metrics import MetricsDoor, Sources
 from proxy.doors.usage import UsageDoor
 from proxy.errors import LedgerUnavailable
 from proxy.home import Home, digest_key
@@ -44,6 +57,7 @@ from proxy.ledger.writer import LedgerFull, Writer
 from proxy.limits import Limiter, LimitsOf, budget_want
 from proxy.live import Live
 from proxy.local import LocalModels, LocalModelUnavailable
+from proxy.meanings import MeaningOnDemand
 from proxy.middleware.access_log import AccessLog
 from proxy.middleware.body_limit import BodyLimit
 from proxy.middleware.errors import Errors
@@ -56,10 +70,13 @@ from proxy.signals import Signals
 from proxy.signing import Signer
 from proxy.storage.engine import StorageError, open_database
 from proxy.tasks import end, spawn
-from proxy.types import Attempt, Record
+from proxy.types import Attempt, Controls, Record
 from proxy.upstream import Upstream
+from proxy.warming import Warming
 
 if TYPE_CHECKING:
+    from proxy.semantic.embedders.provider import Post
+    from proxy.semantic.opening import SharedVectors
     from proxy.shared.joined import Joined
 
 log = logging.getLogger("turnout")
@@ -85,7 +102,22 @@ class Gateway:
         self.breakers = Breakers()
         self._joined = _joined(self.config)
         self.counters = self._joined.counters if self._joined else _counters(self.config)
-        self.cache = Cache(LocalAnswers(self.config.cache.max_bytes), lambda: None)
+        joined = self._joined
+        answers = joined.answers if joined else LocalAnswers(self.config.cache.max_bytes)
+        self.meanings = MeaningOnDemand(
+            lambda: self.live.current.config.cache.semantic,
+            lambda: self.engine,
+            answers,
+            lambda: self.cache.counts,
+            self._embeddings_of,
+            self._questions,
+        )
+        self.cache = Cache(
+            answers,
+            self.meanings,
+            joined.leases if joined else None,
+            opened=lambda: self.meanings.tier,
+        )
         self.pipeline = Pipeline(
             self.upstream,
             Signals(),
@@ -128,8 +160,11 @@ class Gateway:
             self.upstream.open()
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.local.close)
+            stack.push_async_callback(self.meanings.close)
             stack.push_async_callback(self.pipeline.idle, LAST_WORDS)
             self.live.put(self.config)
+            if _is_by_meaning(self.config):
+                self.meanings()
             self._watch_config(stack)
             probing = spawn(self._probes().run(), "probe providers")
             stack.push_async_callback(end, probing)
@@ -261,6 +296,35 @@ class Gateway:
             raise UpstreamFailure(failure) from None
         return replace(target, base_url=endpoint.base_url, api_key=endpoint.api_key)
 
+    def _embeddings_of(self, provider: str, model: str) -> "Post":
+        """Asks a configured provider for embeddings, for the cache by meaning."""
+
+        async def post(body: bytes) -> bytes:
+            name, controls = f"{provider}/{model}", Controls()
+            table = self.live.current.table
+            plan = routing.plan(table, ADMIN, name, controls, Signals())
+            ask = Ask(Endpoint.EMBEDDINGS, body, orjson.loads(body))
+            target = plan.targets[0]
+            adapter = adapter_for(ask.endpoint, target)
+            exchange = await self.upstream.send(adapter.request(ask, target), target)
+            try:
+                answer = await exchange.read()
+            finally:
+                exchange.close()
+            if exchange.status != 200:
+                raise UpstreamFailure(adapter.failure(exchange.status, exchange.headers, answer))
+            return adapter.reply(ask, answer).body
+
+        return post
+
+    def _questions(self) -> "SharedVectors | None":
+        if self._joined is None:
+            return None
+        from proxy.shared.questions import SharedQuestions
+
+        link = self._joined.cache_link
+        return lambda width, embedder: SharedQuestions(link, width, embedder)
+
     def submit(self, record: Record) -> None:
         self.writer.submit(record)
 
@@ -272,6 +336,14 @@ class Gateway:
             raise LedgerUnavailable(message, headers={"retry-after": "5"}) from None
 
 
+def _is_by_meaning(config: Config) -> bool:
+    """Whether the configuration turns the cache by meaning on, for all or for a task."""
+    tasks = config.tasks.values()
+    return config.cache.enabled and (
+        config.cache.semantic.enabled or any(task.cache.semantic for task in tasks)
+    )
+
+
 def _joined(config: Config) -> "Joined | None":
     """This process among those that share the configured Redis."""
     if config.storage.redis is None:
@@ -279,6 +351,15 @@ def _joined(config: Config) -> "Joined | None":
     from proxy.shared.joined import Joined
 
     return Joined(config.storage.redis.get_secret_value(), LocalCounters(), _shares(config))
+
+
+def _incomplete(config: Config) -> Incomplete:
+    """What a purge raises that the configured Redis did not see to its end."""
+    if config.storage.redis is None:
+        return ()
+    from proxy.shared.answers import PurgeIncomplete
+
+    return (PurgeIncomplete,)
 
 
 def _counters(config: Config) -> LocalCounters | Portion:
@@ -352,6 +433,12 @@ def build_app(load: Callable[[], Config], home: Home, waits: bool = False) -> St
     gateway = Gateway(load, home, waits)
     live = gateway.live
     admin = Admin(live, lambda: gateway.keys, lambda: gateway.writer)
+    cache = gateway.cache
+    sources = Sources(cache, gateway.pipeline, gateway.breakers, lambda: gateway.writer)
+    warming = Warming(gateway.pipeline, cache.counts, lambda: live.current, lambda: gateway.keys)
+    cache_door = CacheDoor(
+        live, cache, warming, lambda: gateway.engine, _incomplete(gateway.config)
+    )
     layers = [
         Middleware(RequestId),
         Middleware(AccessLog),
@@ -369,6 +456,8 @@ def build_app(load: Callable[[], Config], home: Home, waits: bool = False) -> St
             *admin.routes(),
             *BreakerDoor(live, gateway.breakers).routes(),
             *UsageDoor(live, lambda: gateway.engine).routes(),
+            *cache_door.routes(),
+            *MetricsDoor(live, sources).routes(),
         ],
         middleware=layers,
         lifespan=gateway.running,

@@ -68,7 +68,7 @@ class Authenticator:
         key = self._keys.find(secret) or await self._keys.lookup(secret)
         if key is None:
             return None
-        return Principal(Role.KEY, key.id, key.user_id, key.models, key.limits)
+        return Principal(Role.KEY, key.id, key.user_id, key.models, key.limits, key.cache)
 
 
 def _from_loopback(headers: Headers) -> bool:

@@ -341,7 +341,7 @@ class SemanticSection(Section):
     serve: bool = True
     max_wrong: Annotated[Share, Field(gt=0, le=0.5)] = 0.01
     embedder: Annotated[str, Field(min_length=1)] = "minilm"
-    floor: Share = 0.8
+    floor: Share = 0.6
     shadow: Share = 0.05
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.3
     allow: tuple[Literal["volatile", "personal"], ...] = ()

@@ -23,7 +23,7 @@ from proxy.errors import DatabaseUnavailable
 from proxy.ids import uuid7
 from proxy.storage.schema import keys as table
 from proxy.tasks import end, spawn
-from proxy.types import OwnLimits
+from proxy.types import OwnCache, OwnLimits
 
 PREFIX = "sk-turnout-"
 DIGEST_VERSION = 1
@@ -53,6 +53,7 @@ class KeyRow:
     revoked_at: int | None
     limits: OwnLimits | None
     tags: tuple[str, ...]
+    cache: OwnCache | None = None
 
     def is_live(self, now: float) -> bool:
         """Whether it opens doors; `now` in epoch seconds."""
@@ -151,6 +152,7 @@ class KeyStore:
         user_id: str | None = None,
         limits: OwnLimits | None = None,
         tags: tuple[str, ...] = (),
+        cache: OwnCache | None = None,
     ) -> NewKey:
         """Makes a key. `models` None allows all; `expires_at` is in epoch milliseconds."""
         secret = PREFIX + secrets.token_urlsafe(32)
@@ -169,6 +171,7 @@ class KeyStore:
             "revoked_at": None,
             "limits": shown(limits),
             "tags": tags,
+            "cache": shown_cache(cache),
         }
         async with self._engine.begin() as connection:
             await connection.execute(insert(table).values(row))
@@ -186,7 +189,7 @@ class KeyStore:
     async def change(self, id: str, values: Mapping[str, Any]) -> KeyRow | None:
         """Changes fields of `KeyRow`, here at once; None when there is no key of that id.
 
-        Of `limits` the fields that are given change; None drops them all.
+        Of `limits` the fields that are given change; None drops them all. `cache` changes whole.
         """
         by_id = table.c.id == id
         async with self._engine.begin() as connection:
@@ -198,6 +201,8 @@ class KeyStore:
             stored = dict(values)
             if "limits" in stored:
                 stored["limits"] = shown(over(_key(row).limits, stored["limits"]))
+            if "cache" in stored:
+                stored["cache"] = shown_cache(stored["cache"])
             if stored:
                 await connection.execute(update(table).where(by_id).values(stored))
         found = await self._select(by_id)
@@ -259,6 +264,35 @@ class KeyStore:
         return hmac.digest(self._digest_key, secret.encode(errors="replace"), "sha256").hex()
 
 
+class OwnCacheError(ValueError):
+    """What a key can't say of the cache: the field, and what is wrong with it."""
+
+    def __init__(self, field: str, fault: str) -> None:
+        self.field = field
+        super().__init__(f"{field!r} {fault}")
+
+
+def own_cache(value: Any) -> OwnCache:
+    """What a key says of the cache, from JSON: `{enabled, semantic}`, each true, false or null.
+
+    Null, or a field that is left out, says nothing. Raises `OwnCacheError` naming the field.
+    """
+    if not isinstance(value, dict):
+        raise OwnCacheError("cache", 'must be an object such as {"semantic": true}')
+    for field, said in value.items():
+        if field not in OwnCache._fields:
+            known = ", ".join(OwnCache._fields)
+            raise OwnCacheError(f"cache.{field}", f"is not known; known are {known}")
+        if said is not None and not isinstance(said, bool):
+            raise OwnCacheError(f"cache.{field}", "must be true, false or null")
+    return OwnCache(**value)
+
+
+def shown_cache(own: OwnCache | None) -> dict[str, bool | None] | None:
+    """What a key says of the cache as JSON, as `own_cache` reads it."""
+    return None if own is None else own._asdict()
+
+
 def _key(row: Row[Any]) -> KeyRow:
     return KeyRow(
         id=row.id,
@@ -272,6 +306,7 @@ def _key(row: Row[Any]) -> KeyRow:
         revoked_at=row.revoked_at,
         limits=None if row.limits is None else own_limits(row.limits),
         tags=tuple(row.tags or ()),
+        cache=None if row.cache is None else OwnCache(**row.cache),
     )
 
 

@@ -225,15 +225,16 @@ class Pipeline:
                 await request.lifeline.guard(self._look_up(visit))
             except Severed as severed:
                 return _ended_waiting(request, severed.cut)
+            except asyncio.CancelledError:
+                raise error_for(_shutting_down(), request.plan.targets[0]) from None
         if visit.entry is not None:
             await self._give(request, visit.entry)
             if visit.near is not None and visit.near.drawn and self._checking < CHECKS:
                 spawn(self._check(request), "check an answer by meaning")
             return True
         if visit.said.only_if_cached:
-            raise NotCached(
-                "no kept answer serves this request, and x-turnout-cache wants no other"
-            )
+            message = "no kept answer serves this request, and x-turnout-cache wants no other"
+            raise NotCached(message, headers={"x-should-retry": "false"})
         return False
 
     async def _look_up(self, visit: Visit) -> None:
@@ -252,8 +253,10 @@ class Pipeline:
         self._budget.requests += 1
         try:
             client.watch(lifeline)
-            await self._attempts(request)
-            accounting.settle(record)
+            try:
+                await self._attempts(request)
+            finally:  # what failed may have cost something too
+                accounting.settle(record)
             if record.outcome is Outcome.OK:
                 await self._keep(request)
         except TurnoutError as error:
@@ -459,12 +462,7 @@ class Pipeline:
 
     async def _shut_down(self, request: Request, target: Target) -> Failure | None:
         """The server ends and waits no longer: the client is told, and the books are kept."""
-        task = asyncio.current_task()
-        assert task is not None
-        task.uncancel()
-        message = "Turnout is shutting down"
-        failure = Failure(FailureKind.SHUTTING_DOWN, message, Retry.NEVER)
-        return await self._fail(request, target, failure)
+        return await self._fail(request, target, _shutting_down())
 
     def _as_learned(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
         """The targets, without what their providers have been seen to refuse."""
@@ -502,6 +500,14 @@ def _ended_waiting(request: Request, cut: Cut) -> bool:
         return True
     target = request.plan.targets[0]
     raise error_for(_too_late(cut, target), target)
+
+
+def _shutting_down() -> Failure:
+    """The failure that the server's cancel is. The task goes on, to tell of it."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    return Failure(FailureKind.SHUTTING_DOWN, "Turnout is shutting down", Retry.NEVER)
 
 
 def _no_room(target: Target, seconds: float) -> Failure:

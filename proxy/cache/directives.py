@@ -46,7 +46,7 @@ def parse(text: str) -> Directives:
             found = found._replace(namespace=_word(name, value))
         elif name == "tag" and equals:
             found = found._replace(tags=(*found.tags, _word(name, value)))
-        elif name:
+        elif name or equals:
             known = "no-cache, no-store, max-age=N, only-if-cached, semantic, exact, namespace=N"
             raise _wrong(f"{part.strip()!r} is not known; known are {known}, tag=N")
     return found

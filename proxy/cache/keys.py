@@ -73,6 +73,8 @@ def bypass(ask: Ask, policy: Policy, said: Directives) -> str | None:
             return "state"
     elif body.get("store") is True:
         return "state"
+    if ask.endpoint is Endpoint.EMBEDDINGS:
+        return None  # they know no temperature
     temperature = _parameter(ask, "temperature")
     if temperature is None:
         temperature = 1.0  # what every provider takes it for
@@ -90,9 +92,10 @@ def key_of(
     said: Directives,
 ) -> Key:
     """What a request that may be cached is known by."""
+    tenant = tenant_of(principal, controls)
     scope = [
         VERSION,
-        tenant_of(principal, controls),
+        tenant,
         said.namespace,
         policy.epoch,
         ask.endpoint.value,
@@ -110,7 +113,9 @@ def key_of(
     if not isinstance(asked, Asked):
         return Key(digest, plan.task, ineligible=asked)
     rest: Mapping[str, Any] = {**fields, asked.field: asked.before}
-    return Key(digest, plan.task, _digest([*scope, "meaning", rest]), asked.text)
+    partition = _digest([*scope, "meaning", rest])
+    pool = _digest([tenant, plan.task or plan.name])
+    return Key(digest, plan.task, partition, asked.text, pool=pool)
 
 
 def _parameter(ask: Ask, name: str) -> Any:

@@ -21,6 +21,7 @@ from proxy.cache.counts import Counts
 from proxy.cache.flights import Flights, Landing, Shared
 from proxy.cache.keys import bypass, key_of
 from proxy.cache.policy import resolve
+from proxy.cache.report import MeaningReport
 from proxy.cache.types import Entry, Key, Purge, Tier
 from proxy.cache.visit import Found, Tape, Visit
 from proxy.config_types import CacheSection, TaskCache
@@ -38,7 +39,7 @@ class Meanings(Protocol):
         """The nearest question's answer, and whether it may serve."""
         ...
 
-    async def keep(self, entry: Entry) -> None:
+    async def keep(self, visit: Visit, entry: Entry) -> None:
         """Makes an answer findable by its question."""
         ...
 
@@ -47,6 +48,10 @@ class Meanings(Protocol):
         ...
 
     async def purge(self, purge: Purge) -> None: ...
+
+    def report(self) -> MeaningReport:
+        """What it has done so far, and what it serves from."""
+        ...
 
 
 class Leases(Protocol):
@@ -73,7 +78,8 @@ class Answered(NamedTuple):
 
 
 class Cache:
-    """The tiers of one process. `meanings` gives the tier by meaning, None where it can't be."""
+    """The tiers of one process. `meanings` gives the tier by meaning, None where it can't be;
+    `opened` gives it only if it is there already, and brings nothing about."""
 
     def __init__(
         self,
@@ -81,10 +87,12 @@ class Cache:
         meanings: Callable[[], Meanings | None],
         leases: Leases | None = None,
         clock: Callable[[], float] = time.time,
+        opened: Callable[[], Meanings | None] | None = None,
     ) -> None:
         self.answers = answers
         self.counts = Counts()
         self._meanings = meanings
+        self._opened = opened or meanings
         self._leases = leases
         self._clock = clock
         self._flights = Flights()
@@ -102,7 +110,11 @@ class Cache:
         if reason is not None:
             self.counts.bypasses[reason] += 1
             return Visit(policy, said, None, reason)
-        key = key_of(ask, plan, principal, controls, policy, said)
+        try:
+            key = key_of(ask, plan, principal, controls, policy, said)
+        except TypeError:  # orjson reads what is deeper, or larger, than it writes
+            self.counts.bypasses["body"] += 1
+            return Visit(policy, said, None, "body")
         return Visit(policy, said, key, "" if said.read else "no-cache")
 
     async def look_up(self, visit: Visit) -> Entry | None:
@@ -138,7 +150,7 @@ class Cache:
         """Waits for the same request under way, or leads; then asks the tier by meaning."""
         if not visit.said.write or visit.said.only_if_cached:
             return await self._meant(visit, key)
-        asked = _flight_of(visit, key)
+        asked = _flight_of(key)
         ends = time.monotonic() + WAIT
         while not self._flights.lead(asked):
             began = time.perf_counter()
@@ -231,7 +243,7 @@ class Cache:
         if meanings is not None:
             if visit.near is not None:
                 meanings.learn(visit, entry)
-            await meanings.keep(entry)
+            await meanings.keep(visit, entry)
 
     async def close(self, visit: Visit, answered: bool) -> None:
         """The request has ended: with a whole answer that nobody else may have, or without."""
@@ -242,18 +254,24 @@ class Cache:
 
     async def purge(self, purge: Purge) -> int:
         """Drops the entries that are named; how many answers those were."""
-        dropped = await self.answers.purge(purge)
-        meanings = self._meanings()
+        meanings = self._opened()
         if meanings is not None:
             await meanings.purge(purge)
+        dropped = await self.answers.purge(purge)
         self.counts.purged += dropped
         return dropped
 
+    def meaning_report(self) -> MeaningReport | None:
+        """What the tier by meaning says of itself; None where there is none, or none yet."""
+        meanings = self._opened()
+        return None if meanings is None else meanings.report()
+
     def _land(self, visit: Visit, landed: Shared | Landing) -> None:
-        if visit.leads and visit.key is not None:
-            self._flights.land(_flight_of(visit, visit.key), landed)
+        if visit.leads and not visit.landed and visit.key is not None:
+            visit.landed = True  # from now on the next one's flight may have its name
+            self._flights.land(_flight_of(visit.key), landed)
 
 
-def _flight_of(visit: Visit, key: Key) -> str:
+def _flight_of(key: Key) -> str:
     """Requests that may be answered by meaning don't share with those that may not."""
-    return key.digest if visit.policy.meaning is None else key.digest + "~"
+    return key.digest if key.question is None else key.digest + "~"

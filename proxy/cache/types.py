@@ -34,7 +34,8 @@ class Key(NamedTuple):
 
     `digest` (32 hex digits) is of everything that its answer may depend on, `partition` (the
     same) of all that but its last user message, which is `question`; both None where it may not
-    be answered by meaning, and `ineligible` then says why.
+    be answered by meaning, and `ineligible` then says why. `pool` (the same) is of its tenant and
+    task: how often meaning is right is judged by it.
     """
 
     digest: str
@@ -42,6 +43,7 @@ class Key(NamedTuple):
     partition: str | None = None
     question: str | None = None
     ineligible: str | None = None
+    pool: str = ""
 
     @property
     def id(self) -> str:

@@ -41,12 +41,14 @@ class Visit:
     key: Key | None
     reason: str
     leads: bool = False
+    landed: bool = False  # it led, and who waited for it has been told
     entry: Entry | None = None
     tier: Tier = Tier.EXACT
     similarity: float = 1.0
     age: int = 0
     near: Near | None = None
     tape: "Tape | None" = None
+    meaning: object | None = None  # the tier by meaning's own: what it made of the question
 
     def header(self) -> bytes:
         """The value of `x-turnout-cache`."""

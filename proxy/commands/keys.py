@@ -12,9 +12,18 @@ from proxy.allowance import own_limits, shown
 from proxy.commands import table
 from proxy.commands.context import opened
 from proxy.config import ConfigError
-from proxy.keys import KeyRow
+from proxy.keys import KeyRow, shown_cache
 from proxy.storage.engine import StorageError
+from proxy.types import OwnCache
 from proxy.units import parse_duration
+
+CACHE = {
+    "on": OwnCache(enabled=True),
+    "off": OwnCache(enabled=False),
+    "exact": OwnCache(enabled=True, semantic=False),
+    "semantic": OwnCache(enabled=True, semantic=True),
+}
+"""What `--cache` may say, and what a key says then."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,6 +39,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     create.add_argument("--rpm", metavar="N", type=int, help="requests a minute")
     create.add_argument("--tpm", metavar="N", type=int, help="tokens a minute")
     create.add_argument("--budget", metavar="USD", type=float, help="dollars a month")
+    create.add_argument(
+        "--cache", choices=CACHE, help="kept answers: exact ones only, also by meaning, or none"
+    )
     create.set_defaults(func=run, action=_create)
     listing = actions.add_parser("list", help="every key, without its secret")
     listing.set_defaults(func=run, action=_list)
@@ -62,7 +74,9 @@ async def _create(args: argparse.Namespace) -> int:
     said = {name: value for name, value in given.items() if value is not None}
     limits = own_limits(said) if said else None
     async with opened(args.config) as context:
-        new = await context.keys().create(args.name, models, expires_at, limits=limits)
+        new = await context.keys().create(
+            args.name, models, expires_at, limits=limits, cache=CACHE.get(args.cache)
+        )
     if args.json:
         made = {
             "id": new.id,
@@ -72,6 +86,7 @@ async def _create(args: argparse.Namespace) -> int:
             "created_at": new.created_at,
             "expires_at": new.expires_at,
             "limits": shown(limits) or {},
+            "cache": shown_cache(CACHE.get(args.cache)),
         }
         print(orjson.dumps(made).decode())
     else:
@@ -125,6 +140,7 @@ def _shown(row: KeyRow) -> dict[str, object]:
         "revoked_at": row.revoked_at,
         "limits": shown(row.limits) or {},
         "tags": list(row.tags),
+        "cache": shown_cache(row.cache),
         "state": _state(row),
     }
 

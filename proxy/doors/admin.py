@@ -12,9 +12,9 @@ from starlette.routing import BaseRoute, Route
 from proxy.allowance import LimitsError, own_limits, shown
 from proxy.doors import body as bodies
 from proxy.errors import Forbidden, InvalidRequest, NotFound
-from proxy.keys import KeyRow, KeyStore
+from proxy.keys import KeyRow, KeyStore, OwnCacheError, own_cache, shown_cache
 from proxy.live import Live
-from proxy.types import OwnLimits, Principal, Role
+from proxy.types import OwnCache, OwnLimits, Principal, Role
 from proxy.units import parse_duration
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -200,6 +200,13 @@ def _limits(field: str, value: Any) -> OwnLimits | None:
         raise InvalidRequest(str(error), param=error.field) from None
 
 
+def _cache(field: str, value: Any) -> OwnCache | None:
+    try:
+        return None if value is None else own_cache(value)
+    except OwnCacheError as error:
+        raise InvalidRequest(str(error), param=error.field) from None
+
+
 def _expiry(field: str, value: Any) -> int | None:
     """A duration from now -> epoch milliseconds."""
     if value is None:
@@ -217,6 +224,7 @@ _CHANGEABLE: dict[str, Read] = {
     "expires": _expiry,
     "limits": _limits,
     "tags": _tags,
+    "cache": _cache,
 }
 _FIELDS: dict[str, Read] = {**_CHANGEABLE, "user_id": _text}
 """How each field of a key is read."""
@@ -233,6 +241,7 @@ def _key(row: KeyRow) -> dict[str, Any]:
         "revoked_at": row.revoked_at,
         "limits": shown(row.limits) or {},
         "tags": list(row.tags),
+        "cache": shown_cache(row.cache),
     }
 
 

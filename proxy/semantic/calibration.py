@@ -12,6 +12,7 @@ the weights averaged within each step, which keeps one shadow label from outweig
 Nothing here knows a question or an answer.
 """
 
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -38,7 +39,7 @@ BEGINNINGS = (0.0, 0.25)  # where a sequence of tests begins: `threshold` says w
 GROWTH = 0.1  # labels that are new, as a share of all, before another look
 WINDOWS = (20, 60, 180, 500)  # newest served labels that are watched for a drift: quick, and sure
 ALARM = 0.998  # confidence of a drift, in one of them: it is looked for at every label
-LEAST_OWN = 50  # labels before a scope is looked at by itself
+LEAST_OWN = 50  # labels of a scope before it is looked at by itself
 STRENGTH = 50.0  # labels that the pool counts for in a scope's rate
 PRIOR_FROM = 0.05  # the least `max_wrong` that the shipped prior may serve
 PRIOR_STRENGTH = 100.0  # labels that the shipped prior counts for, at half of `max_wrong` wrong
@@ -252,6 +253,11 @@ class Calibration:
         self._watched: dict[float, int] = {}  # served labels that there were at the last watch
         self._stopped: dict[float, int] = {}  # labels that no longer count since a drift
 
+    @property
+    def size(self) -> int:
+        """Labels that count, of all sources but repeats."""
+        return min(self._added, self._capacity)
+
     def add(self, labels: Iterable[Label]) -> None:
         """Takes labels in the order in which they were made."""
         for label in labels:
@@ -261,7 +267,7 @@ class Calibration:
             at = self._added % self._capacity
             if self._added >= self._capacity:
                 self._disown(self._scope[at])
-            self._step[at] = np.searchsorted(GRID, label.score, side="right")
+            self._step[at] = bisect_right(GRID, label.score)
             self._wrong[at] = not label.right
             self._weight[at] = label.weight
             self._served[at] = label.source == "shadow"
@@ -344,8 +350,7 @@ class Calibration:
     def _look(self, max_wrong: float) -> _Look:
         look = self._looks.get(max_wrong)
         since = self._stopped.get(max_wrong, 0)
-        grown = GROWTH * min(self._added - since, self._capacity)
-        if look is None or self._added - look.added >= max(grown, 1):
+        if look is None or self._has_grown(look, since):
             tally = self._tally(self._newest(since))
             found = _certified(tally, max_wrong, CONFIDENCE)
             if found is None and max_wrong not in self._stopped:
@@ -355,6 +360,10 @@ class Calibration:
             self._stopped[max_wrong] = self._added
             look = self._looks[max_wrong] = _Look(None, self._added)
         return look
+
+    def _has_grown(self, look: _Look, since: int) -> bool:
+        before = min(look.added - since, self._capacity)
+        return self._added - look.added >= max(GROWTH * before, 1)
 
     def _from_prior(self, max_wrong: float, tally: _Tally) -> float | None:
         """The prior's threshold, as long as the labels don't outweigh it."""
@@ -405,7 +414,8 @@ def _stricter(own: _Tally, pool: _Tally, max_wrong: float, at: float) -> float |
     """The loosest threshold from `at` on that suits a scope; None where none does.
 
     Its rate is shrunk to the pool's, as if the pool were `STRENGTH` labels of its own: the mean
-    of a Beta posterior. A scope that is not clearly worse than the pool keeps `at`.
+    of a Beta posterior. A scope that is not clearly worse than the pool keeps `at`; one that is
+    has to show `LEAST_OWN` labels wherever it is to be served.
     """
     mine, all_ = _evidence(own), _evidence(pool)
     first = _first(at)
@@ -414,5 +424,5 @@ def _stricter(own: _Tally, pool: _Tally, max_wrong: float, at: float) -> float |
     if not worse:
         return at
     shrunk = (mine.wrong + STRENGTH * rate) / (mine.total + STRENGTH)
-    allowed = np.flatnonzero(shrunk[first:] <= max_wrong)
+    allowed = np.flatnonzero((shrunk <= max_wrong)[first:] & (mine.total >= LEAST_OWN)[first:])
     return max(at, GRID[first + int(allowed[0])]) if len(allowed) else None

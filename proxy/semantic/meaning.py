@@ -13,12 +13,13 @@ Bytes = NDArray[np.int8]
 class Meaning(NamedTuple):
     """A text's meaning. `vector` [width] has length 1, so that a dot product is a cosine.
 
-    `states` [tokens, width] are the last layer's, without the frame's two tokens; None where an
-    embedder gives none.
+    `states` [tokens, width] are the last layer's, without the frame's two tokens, and `pieces`
+    those tokens' numbers in the vocabulary; None and none where an embedder gives none.
     """
 
     vector: Floats
     states: Floats | None = None
+    pieces: tuple[int, ...] = ()
 
 
 class EmbedderUnavailable(Exception):

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from proxy.counters import Counters
+from proxy.shared.answers import SharedAnswers
 from proxy.shared.board import Adopt, Board
 from proxy.shared.counters import SharedCounters
+from proxy.shared.leases import SharedLeases
 from proxy.shared.redis import Link
 from proxy.tasks import end, spawn
 
@@ -20,10 +22,17 @@ class Joined:
     def __init__(self, url: str, local: Counters, shares: int) -> None:
         self._link = Link(url)
         self.counters = SharedCounters(self._link, local, shares)
+        # The cache has a link of its own: large answers, or a Redis too full to keep any, are no
+        # reason to count limits alone.
+        self.cache_link = Link(url)
+        self.answers = SharedAnswers(self.cache_link)
+        self.leases = SharedLeases(self.cache_link)
 
     def listen(self, stack: AsyncExitStack, adopt: Adopt, revoked: Callable[[str], None]) -> Board:
         """Hears of the others until the stack ends; the board tells them."""
         stack.push_async_callback(self._link.close)
+        stack.push_async_callback(self.cache_link.close)
+        stack.push_async_callback(self.leases.close)
         stack.push_async_callback(self.counters.close)
         board = Board(self._link, adopt, revoked)
         stack.push_async_callback(board.close)

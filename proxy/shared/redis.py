@@ -96,8 +96,9 @@ class Line:
         self._due: deque[Asked] = deque()
 
     def ask(self, question: Question) -> None:
+        packed = self._wire.pack_command(*question.command)  # raises for what no wire can carry
         self._due.append(question.answer)
-        self._transport.writelines(self._wire.pack_command(*question.command))
+        self._transport.writelines(packed)
 
     async def listen(self) -> Exception:
         """Hands out answers until the connection breaks; returns what broke it."""

@@ -5,6 +5,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     MetaData,
@@ -12,7 +13,7 @@ from sqlalchemy import (
     Table,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration."""
 
 metadata = MetaData()
@@ -104,6 +105,7 @@ keys = Table(
     Column("revoked_at", BigInteger),
     Column("limits", JSON),
     Column("tags", JSON),
+    Column("cache", JSON),
     Index("keys_by_change", "updated_at"),
 )
 
@@ -142,4 +144,23 @@ rollups = Table(
 
 `bucket` is when the hour or day began; `value` is '' where a request has none. They stay when
 the rows they were made of are deleted.
+"""
+
+cache_labels = Table(
+    "cache_labels",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("name", String(28), nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("is_right", Boolean, nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("source", String(9), nullable=False),
+    Column("scope", String(32), nullable=False),
+    Column("embedder", String, nullable=False),
+    Column("entry_id", String),
+)
+"""Whether kept answers were right for questions in other words, without either.
+
+`id` grows as labels come, `name` begins with its writer's; `proxy.storage.labels` has the rest.
 """

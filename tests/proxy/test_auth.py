@@ -10,7 +10,7 @@ from proxy.auth import Authenticator
 from proxy.errors import Unauthenticated
 from proxy.keys import KeyStore
 from proxy.storage.engine import open_database
-from proxy.types import Role
+from proxy.types import OwnCache, Role
 
 MASTER = "sk-master-secret"
 LOCAL = {b"host": b"127.0.0.1:8000"}
@@ -41,6 +41,12 @@ async def test_each_credential_by_its_own_header(keys: KeyStore) -> None:
     for headers in (bearer(made.secret), {b"x-api-key": made.secret.encode()}):
         principal = await auth.identify(headers)
         assert (principal.role, principal.key_id, principal.models) == (Role.KEY, made.id, ("m",))
+
+
+async def test_a_key_brings_what_it_says_of_the_cache(keys: KeyStore) -> None:
+    made = await keys.create(cache=OwnCache(semantic=True))
+    principal = await authenticator(keys).identify(bearer(made.secret))
+    assert principal.cache == OwnCache(None, True)
 
 
 async def test_the_first_of_several_counts(keys: KeyStore) -> None:

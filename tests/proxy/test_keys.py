@@ -10,8 +10,9 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.allowance import own_limits, shown
-from proxy.keys import KeyStore
+from proxy.keys import KeyStore, OwnCacheError, own_cache, shown_cache
 from proxy.storage.engine import open_database
+from proxy.types import OwnCache
 
 SECRET = b"d" * 32
 
@@ -126,3 +127,50 @@ async def test_changes_at_once_are_all_kept(engine: AsyncEngine) -> None:
     found = store.find(new.secret)
     assert found is not None
     assert shown(found.limits) == dict.fromkeys(fields, 9)
+
+
+async def test_what_a_key_says_of_the_cache(engine: AsyncEngine) -> None:
+    here, there = KeyStore(engine, SECRET), KeyStore(engine, SECRET)
+    new = await here.create(cache=OwnCache(semantic=True))
+    plain = await here.create()
+    for store in (here, there):
+        found, other = await store.lookup(new.secret), await store.lookup(plain.secret)
+        assert found is not None
+        assert other is not None
+        assert (found.cache, other.cache) == (OwnCache(None, True), None)
+    for cache in (OwnCache(enabled=False), None):
+        changed = await here.change(new.id, {"cache": cache})
+        assert changed is not None
+        assert changed.cache == cache
+        await there.refresh()
+        assert there.find(new.secret) == changed
+
+
+@pytest.mark.parametrize(
+    ("value", "own"),
+    [
+        ({}, OwnCache(None, None)),
+        ({"enabled": False}, OwnCache(False, None)),
+        ({"enabled": None, "semantic": True}, OwnCache(None, True)),
+    ],
+)
+def test_the_cache_of_a_key_as_json(value: dict[str, object], own: OwnCache) -> None:
+    assert own_cache(value) == own
+    assert shown_cache(own) == {"enabled": None, "semantic": None} | value
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        (True, "cache"),
+        ("on", "cache"),
+        (None, "cache"),
+        ({"ttl": 5}, "cache.ttl"),
+        ({"enabled": 1}, "cache.enabled"),
+        ({"semantic": "yes"}, "cache.semantic"),
+    ],
+)
+def test_a_cache_that_no_key_can_have(value: object, field: str) -> None:
+    with pytest.raises(OwnCacheError) as caught:
+        own_cache(value)
+    assert caught.value.field == field

@@ -80,7 +80,7 @@ class _Session:
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         (hidden,) = self._session.run(["last_hidden_state"], inputs)
         for row, text in enumerate(tokens):
-            yield _pooled(hidden[row, : len(text)])
+            yield _pooled(hidden[row, : len(text)], tuple(text[1:-1]))
 
 
 def groups(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -104,12 +104,12 @@ def _refusal(ids: list[int]) -> str:
     return "a text has a word that the model does not know" if UNKNOWN in ids else ""
 
 
-def _pooled(hidden: Floats) -> Meaning:
+def _pooled(hidden: Floats, pieces: tuple[int, ...]) -> Meaning:
     """`hidden` [tokens, width] is the last layer's, without padding."""
     mean = hidden.mean(axis=0, dtype=np.float64)
     vector = (mean / np.linalg.norm(mean)).astype(np.float32)
     # A copy: a slice would keep the whole batch alive.
-    return Meaning(vector, np.array(hidden[1:-1], np.float32))
+    return Meaning(vector, np.array(hidden[1:-1], np.float32), pieces)
 
 
 def _load() -> Model:

@@ -115,17 +115,17 @@ class _Encoder:
             texts, batch_size=BATCH, show_progress_bar=False, output_value=None
         )
         return [
-            Meaning(_normal(_array(row["sentence_embedding"])), self._inner(row)) for row in rows
+            Meaning(_normal(_array(row["sentence_embedding"])), *self._inner(row)) for row in rows
         ]
 
-    def _inner(self, row: dict[str, Any]) -> Floats | None:
-        """The states of the text's own tokens; None of a model that has none."""
+    def _inner(self, row: dict[str, Any]) -> tuple[Floats | None, tuple[int, ...]]:
+        """The text's own tokens, their states and numbers; None of a model that has none."""
         if not {"token_embeddings", "input_ids", "attention_mask"} <= row.keys():
-            return None
+            return None, ()
         ids = row["input_ids"].tolist()
         mask = row["attention_mask"].tolist()
         inner = [at for at, token in enumerate(ids) if mask[at] and token not in self._frame]
-        return _array(row["token_embeddings"])[inner]
+        return _array(row["token_embeddings"])[inner], tuple(ids[at] for at in inner)
 
 
 _UNKNOWN = "a text has a word that the model does not know"

@@ -1,126 +1,76 @@
 """Numbers with their units, and when: what of a text can be counted or dated."""
 
-import re
 from typing import NamedTuple
 
+from proxy.semantic.guards.lists import lines, words
 from proxy.semantic.guards.tokens import NUMBER_WORDS, Token
+from proxy.semantic.guards.units import LENGTHS, UNITS, Unit
 
-_UNIT_TEXT = """
-mass 0.000001: mg milligram
-mass 0.000000001: microgram mcg
-mass 0.001: g gram gramme
-mass 1: kg kgs kilo kilogram kilogramme
-mass 1000: tonne
-mass 0.028349523: oz ounce
-mass 0.45359237: lb lbs pound
-length 0.001: mm millimeter
-length 0.01: cm centimeter
-length 1: m meter
-length 1000: km kilometer
-length 0.0254: inch inches
-length 0.3048: ft foot
-length 0.9144: yard yd
-length 1609.344: mile mi
-length2 1: m2 sqm
-length2 0.0001: cm2
-length3 1: m3
-volume 0.001: ml milliliter
-volume 0.1: deciliter dl
-volume 1: l liter
-volume 3.785411784: gallon gal
-volume 0.473176: pint
-volume 0.946353: quart
-volume 0.2365882365: cup
-volume 0.014786765: tablespoon tbsp
-volume 0.004928922: teaspoon tsp
-time 0.001: ms millisecond
-time 1: s sec second
-time 60: min minute
-time 3600: h hr hrs hour
-time 86400: day
-time 604800: week wk wks
-time 2629746: month
-time 31557600: year yr yrs
-time 315576000: decade
-time 3155760000: century
-data 1: bit
-data 8: byte
-data 8000: kb kilobyte
-data 8000000: mb megabyte
-data 8000000000: gb gigabyte gig
-data 8000000000000: tb terabyte
-speed 1: mph
-speed 0.621371: kmh kph
-celsius 1: celsius centigrade c
-fahrenheit 1: fahrenheit f
-kelvin 1: kelvin
-angle 1: degree
-radian 1: radian
-power 1: w watt
-power 1000: kw kilowatt
-energy 1: kwh
-joule 1: joule j
-calorie 1: calorie kcal
-volt 1: volt v
-ampere 1: amp ampere
-hertz 1: hz hertz
-hertz 1000: khz
-hertz 1000000: mhz
-hertz 1000000000: ghz
-share 1: % percent
-dollar 1: $ usd dollar buck
-euro 1: € eur euro
-pound_sterling 1: £ gbp quid
-yen 1: ¥ yen jpy
-rupee 1: ₹ rupee inr
-cent 0.01: cent
-"""
-_TIMES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000,
-          "k": 1_000, "mio": 1_000_000, "b": 1_000_000_000, "bn": 1_000_000_000, "dozen": 12, "dozens": 12}  # fmt: skip
-_ORDINALS = {
-    word: value
-    for value, word in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(),
-        start=1,
-    )
-}
-_ROMAN = {"II": 2, "III": 3, "IV": 4, "VI": 6, "VII": 7, "VIII": 8, "IX": 9, "XI": 11, "XII": 12,
-          "XIII": 13, "XIV": 14, "XV": 15, "XVI": 16}  # fmt: skip
-_MONTHS = {
-    name: number
-    for number, names in enumerate(
-        "january jan,february feb,march,april apr,may,june jun,july jul,august aug,september sep"
-        " sept,october oct,november nov,december dec".split(","),
-        start=1,
-    )
-    for name in names.split()
-}
-_DAYS = {
-    name: number
-    for number, names in enumerate(
-        "monday mon,tuesday tue tues,wednesday wed,thursday thu thur thurs,friday fri"
-        ",saturday sat,sunday sun".split(","),
-        start=1,
-    )
-    for name in names.split()
-}
-_AMBIGUOUS = frozenset({"march", "may", "mon", "wed", "sat", "sun", "second", "jan", "mar"})
-_RELATIVE = {
-    "today": "today", "tonight": "tonight", "tomorrow": "tomorrow", "yesterday": "yesterday",
-    "morning": "morning", "afternoon": "afternoon", "evening": "evening", "night": "night",
-    "midnight": "midnight", "noon": "noon", "spring": "spring", "summer": "summer",
-    "autumn": "autumn", "winter": "winter", "weekend": "weekend", "weekday": "weekday",
-    "christmas": "christmas", "easter": "easter",
+_TIMES = {
+    "hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000,
+    "k": 1_000, "mio": 1_000_000, "b": 1_000_000_000, "bn": 1_000_000_000,
+    "dozen": 12, "dozens": 12,
 }  # fmt: skip
-_ATTACHED = re.compile(r"[a-z%]+\d?$")
+_ORDINAL_TEXT = """
+first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
+"""
+_ORDINALS = {word: value for value, word in enumerate(_ORDINAL_TEXT.split(), start=1)}
+_PARTS = {
+    "thirds": 3, "quarters": 4, "fourths": 4, "fifths": 5, "sixths": 6, "eighths": 8, "tenths": 10,
+}  # fmt: skip
+_ROMAN = {
+    "II": 2, "III": 3, "IV": 4, "VI": 6, "VII": 7, "VIII": 8, "IX": 9, "XI": 11, "XII": 12,
+    "XIII": 13, "XIV": 14, "XV": 15, "XVI": 16,
+}  # fmt: skip
+_MONTH_TEXT = """
+january jan
+february feb
+march mar
+april apr
+may
+june jun
+july jul
+august aug
+september sep sept
+october oct
+november nov
+december dec
+"""
+_DAY_TEXT = """
+monday mon
+tuesday tue tues
+wednesday wed
+thursday thu thur thurs
+friday fri
+saturday sat
+sunday sun
+"""
+
+
+def _numbered(text: str) -> dict[str, int]:
+    """The words of each line, with the line's number from 1 on."""
+    return {
+        word: number for number, line in enumerate(lines(text), start=1) for word in line.split()
+    }
+
+
+_MONTHS = _numbered(_MONTH_TEXT)
+_DAYS = _numbered(_DAY_TEXT)
+_AMBIGUOUS = frozenset({"march", "may", "mon", "wed", "sat", "sun", "second", "jan", "mar"})
+_RELATIVE = words("""
+    today tonight tomorrow yesterday morning afternoon evening night weekend weekday spring summer
+    autumn winter christmas easter
+    """)
+_ASKING = frozenset({"many", "in", "to", "into"})
+_DATING = _MONTHS.keys() | words(
+    "in since of from by before after until till year for during between to and around the"
+)
+_CLOCKS = {"noon": 720, "midday": 720, "midnight": 0}
 _SYMBOLS = frozenset("$€£¥₹")
-
-
-class Unit(NamedTuple):
-    """`kind` is what it measures; `size` how many of the kind's smallest it is."""
-
-    kind: str
-    size: float
+_BETWEEN = words(
+    "short simple brief long full complete plain concise single more additional extra whole"
+    " business working calendar"
+)
 
 
 class Number(NamedTuple):
@@ -132,29 +82,27 @@ class Number(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """What was counted and dated in a text. `units` are those without a number."""
+    """What was counted and dated in a text. `units` are those without a number, `asked` those of
+    them behind "how many", "in", "to" and the like. `clocks` are minutes after midnight, `halved`
+    says that a half of the day was told for one of them."""
 
     numbers: tuple[Number, ...]
     ordinals: frozenset[int]
     units: frozenset[Unit]
+    asked: frozenset[Unit]
     years: frozenset[int]
     months: frozenset[int]
     days: frozenset[int]
     clocks: frozenset[int]
+    halved: bool
     relative: frozenset[str]
 
-
-def _units() -> dict[str, Unit]:
-    units = {}
-    for line in _UNIT_TEXT.strip().splitlines():
-        head, _, words = line.partition(": ")
-        kind, size = head.split()
-        units |= {word: Unit(kind, float(size)) for word in words.split()}
-    return units
-
-
-UNITS = _units()
-_SHORT = frozenset(word for word in UNITS if len(word) < 3 and word.isalpha())
+    @property
+    def hours(self) -> frozenset[int]:
+        """The full hours among the clocks, of twelve and of twenty-four."""
+        return frozenset(
+            hour for clock in self.clocks for hour in (clock // 60, clock // 60 % 12 or 12)
+        )
 
 
 def measure(tokens: list[Token]) -> Amounts:
@@ -172,12 +120,15 @@ class _Reader:
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
         self.numbers: list[Number] = []
+        self.end = -9
         self.ordinals: set[int] = set()
         self.units: set[Unit] = set()
+        self.asked: set[Unit] = set()
         self.years: set[int] = set()
         self.months: set[int] = set()
         self.days: set[int] = set()
         self.clocks: set[int] = set()
+        self.halved = False
         self.relative: set[str] = set()
 
     def amounts(self) -> Amounts:
@@ -185,19 +136,27 @@ class _Reader:
             tuple(dict.fromkeys(self.numbers)),
             frozenset(self.ordinals),
             frozenset(self.units),
+            frozenset(self.asked),
             frozenset(self.years),
             frozenset(self.months),
             frozenset(self.days),
             frozenset(self.clocks),
+            self.halved,
             frozenset(self.relative),
         )
 
     def read(self, place: int) -> int:
         token = self.tokens[place]
         word = token.lower
-        if not word.strip("0123456789.,:/"):
+        if not word.strip("-0123456789.,:/"):
             return self._clock(place) if ":" in word else self._digits(place)
-        if word in NUMBER_WORDS or word in _TIMES or word == "half":
+        if word in {"night", "tonight", "evening"}:
+            self._night(place)
+            return place + 1
+        if word == "single" and self._word(place + 1) in UNITS:
+            self.numbers.append(Number(1.0, UNITS[self._word(place + 1)], False))
+            return place + 2
+        if word in NUMBER_WORDS or word == "half" or (word in _TIMES and len(word) > 2):
             return self._words(place)
         if token.raw in _ROMAN:
             self.numbers.append(Number(_ROMAN[token.raw], None, True))
@@ -205,8 +164,10 @@ class _Reader:
             self.ordinals.add(_ORDINALS[word])
         elif word in _MONTHS or token.plain in _DAYS:
             self._calendar(place)
+        elif word in _CLOCKS:
+            self.clocks.add(_CLOCKS[word])
         elif word in _RELATIVE:
-            self.relative.add(self._told(place, _RELATIVE[word]))
+            self.relative.add(self._told(place, word))
         elif len(word) > 1 and (token.plain in UNITS):
             self._unit(place)
         return place + 1
@@ -231,10 +192,11 @@ class _Reader:
         if half == "am" and hour == 12:
             hour = 0
         self.clocks.add(60 * hour + minute)
+        self.halved = self.halved or half in {"am", "pm"} or hour > 12
         return place + 1 if half in {"am", "pm"} else place
 
     def _digits(self, place: int) -> int:
-        token = self.tokens[place]
+        token, first = self.tokens[place], place
         value = _value(token.lower)
         if "/" in self._word(place + 1) and "/" not in token.lower and value < 100:
             place += 1
@@ -244,8 +206,13 @@ class _Reader:
             value += 0.5
         after = self._word(place + 1)
         attached = self._attached(place)
-        if after.replace(".", "") in {"am", "pm"} and value <= 24:
-            return self._time_of_day(place + 1, int(value), 0)
+        if after.replace(".", "") in {"am", "pm"} and 0 <= value <= 24:
+            minute = round(value % 1 * 100)
+            return self._time_of_day(place + 1, int(value), minute)
+        if after == "oclock" and 0 < value <= 12:
+            late = {self._word(place + step) for step in (2, 3, 4)} & {"afternoon", "evening"}
+            hour = int(value) + 12 * (bool(late) and value < 12)
+            return self._time_of_day(place + 2, hour, 0)
         if attached and after in {"st", "nd", "rd", "th"}:
             near = {self._word(place - 1), self._word(place + 2), self._word(place + 3)}
             if near & _MONTHS.keys():
@@ -253,10 +220,16 @@ class _Reader:
             else:
                 self.ordinals.add(int(value))
             return place + 2
+        if attached and after in {"m", "mn"} and self._millions(place):
+            return self._count(place + 1, value * 1_000_000, digits=True, first=first)
         if after in _TIMES and (attached or len(after) > 1):
             value *= _TIMES[after]
             place += 1
-        return self._count(place, value, digits=True)
+        return self._count(place, value, digits=True, first=first)
+
+    def _millions(self, place: int) -> bool:
+        """Whether the "m" behind the digits at `place` is no meter: "$5m", "5M"."""
+        return self._word(place - 1) in _SYMBOLS or self.tokens[place + 1].raw == "M"
 
     def _attached(self, place: int) -> bool:
         if place + 1 >= len(self.tokens):
@@ -273,16 +246,27 @@ class _Reader:
                 value += NUMBER_WORDS[word]
             elif word == "half" and (not known or self._word(place - 1) == "a"):
                 value += 0.5
-            elif word in _TIMES:
+            elif known and word in _ORDINALS and value >= 20:
+                value += _ORDINALS[word]
+            elif word in _TIMES and len(word) > 2:
                 value = (value or 1.0) * _TIMES[word]
             elif not (known and word in {"and", "a"} and self._more(place)):
                 break
             known = True
             place += 1
+        if parts := self._parts(place, value):
+            return self._count(place, value / parts, digits=False)
         alone = place == first + 1 and self._word(first) in {"one", "half", "zero"}
         if alone and self.tokens[min(place, len(self.tokens) - 1)].plain not in UNITS:
             return place
         return self._count(place - 1, value, digits=False)
+
+    def _parts(self, place: int, value: float) -> int:
+        """How many parts make a whole in "two thirds" or "one eighth", 0 where there are none."""
+        word = self._word(place)
+        if not 0 < value < 20 or not value.is_integer() or not word:
+            return 0
+        return _PARTS.get(word if value > 1 else f"{word}s", 0)
 
     def _more(self, place: int) -> bool:
         """Whether "two hundred and" goes on as a number."""
@@ -293,18 +277,37 @@ class _Reader:
             return self._word(place + 2) == "half"
         return before in _TIMES and after in NUMBER_WORDS
 
-    def _count(self, place: int, value: float, *, digits: bool) -> int:
-        """Keep a number whose last token is at `place`, with the unit before or after it."""
-        unit = UNITS[self._word(place - 1)] if self._word(place - 1) in _SYMBOLS else None
+    def _count(self, place: int, value: float, *, digits: bool, first: int | None = None) -> int:
+        """Keep a number whose tokens are from `first` to `place`, one of them by default, with the
+        unit before or after them."""
+        sign = self._word(place - 1 if first is None else first - 1)
+        unit = UNITS[sign] if sign in _SYMBOLS else None
         after = place + 1
         if unit is None:
             unit, after = self._unit_at(after, self._attached(place))
         year = digits and unit is None and value.is_integer() and 1400 <= value <= 2100
-        if year and self.tokens[place].lower.isdecimal():
+        if year and self._dates(place):
             self.years.add(int(value))
         else:
-            self.numbers.append(Number(value, unit, digits))
+            self._keep(Number(value, unit, digits), place)
+            self.end = after
         return after
+
+    def _dates(self, place: int) -> bool:
+        """Whether four digits that could be a year follow what leads to one."""
+        before = self._word(place - 1)
+        written = self.tokens[place].lower.isdecimal()
+        return written and (before in _DATING or before[:1].isdecimal())
+
+    def _keep(self, number: Number, place: int) -> None:
+        """As part of the one before where that is "3 hours" and this "30 minutes"."""
+        if self.numbers and place - self.end <= 1:
+            before = self.numbers[-1]
+            if before.unit and number.unit and _within(number.unit, before.unit):
+                more = number.value * number.unit.size / before.unit.size
+                self.numbers[-1] = before._replace(value=before.value + more)
+                return
+        self.numbers.append(number)
 
     def _unit_at(self, place: int, attached: bool) -> tuple[Unit | None, int]:
         """The unit of the number before `place`, and the place behind it."""
@@ -312,12 +315,21 @@ class _Reader:
             return None, place
         power = {"square": "2", "sq": "2", "cubic": "3"}.get(self._word(place), "")
         token = self.tokens[min(place + bool(power), len(self.tokens) - 1)]
+        if not self._near(place):
+            return None, place
+        if token.plain in {"mile", "mi", "kilometer", "km"}:
+            if self._word(place + 1) in {"per", "an"}:
+                return UNITS["mph" if token.plain[0:2] == "mi" else "kmh"], place + 3
+            if self._word(place + 1) in {"h", "hr"} and self._near(place + 1):
+                return UNITS["mph" if token.plain[0:2] == "mi" else "kmh"], place + 2
         word = token.plain if token.plain in UNITS else token.lower
         if word in {"degree", "°"}:
             scale = UNITS.get(self._word(place + 1))
             if scale is not None and scale.kind in {"celsius", "fahrenheit", "kelvin"}:
                 return scale, place + 2
             return UNITS["degree"], place + 1
+        if word in _BETWEEN and self._word(place + 1) and self.tokens[place + 1].plain in UNITS:
+            return UNITS[self.tokens[place + 1].plain], place + 2
         if word not in UNITS or token.raw == "G" or (attached and word == "s"):
             return None, place
         if word in {"c", "f", "v", "w", "j"} and not token.raw.isupper():
@@ -327,12 +339,19 @@ class _Reader:
             unit = Unit(unit.kind + power, unit.size ** int(power))
         return unit, place + 1 + bool(power)
 
+    def _near(self, place: int) -> bool:
+        """Whether no comma stands before the token at `place`."""
+        before = self.tokens[place - 1]
+        return self.tokens[place].start - before.start - len(before.raw) <= 1
+
     def _calendar(self, place: int) -> None:
         token = self.tokens[place]
         if token.lower in _AMBIGUOUS:
             near = self._word(place - 1)[-1:].isdecimal() or self._word(place + 1)[:1].isdecimal()
             said = self._word(place - 1) in {"in", "of", "since", "until", "by", "on", "next"}
-            if not token.raw[0].isupper() or not (near or (said and token.lower in {"may", "march"})):
+            if not token.raw[0].isupper() or not (
+                near or (said and token.lower in {"may", "march"})
+            ):
                 return
         if token.lower in _MONTHS:
             self.months.add(_MONTHS[token.lower])
@@ -340,21 +359,40 @@ class _Reader:
             self.days.add(_DAYS[token.plain])
 
     def _told(self, place: int, word: str) -> str:
+        """With "last" or "next"; "this morning" is a morning."""
         before = self._word(place - 1)
         return f"{before} {word}" if before in {"last", "next"} else word
+
+    def _night(self, place: int) -> None:
+        """Night and evening are one, and last night was yesterday."""
+        if self._word(place - 1) in {"last", "yesterday"}:
+            self.relative.add("yesterday")
+        elif self._word(place) == "tonight" or self._word(place - 1) == "this":
+            self.relative |= {"today", "tonight", "evening"}
+        else:
+            self.relative.add("evening")
 
     def _unit(self, place: int) -> None:
         token = self.tokens[place]
         before = self._word(place - 1)
-        if before in {"last", "next"} and token.plain in {"week", "month", "year"}:
+        if before in {"last", "next", "this"} and token.plain in {"week", "month", "year"}:
             self.relative.add(f"{before} {token.plain}")
-        else:
+        elif UNITS[token.plain].kind not in LENGTHS:
             self.units.add(UNITS[token.plain])
+            if before in _ASKING:
+                self.asked.add(UNITS[token.plain])
+
+
+def _within(small: Unit, large: Unit) -> bool:
+    """Whether both are of time, and the one is less than the other."""
+    return small.kind == large.kind == "time" and small.size < large.size
 
 
 def _adds(value: float, more: int) -> bool:
     """Whether `more` goes on with a number: "two hundred" "five", "twenty" "five"."""
-    return (value >= 100 and not value % 100) or (value % 100 >= 20 and not value % 10 and more < 10)
+    return (value >= 100 and not value % 100) or (
+        value % 100 >= 20 and not value % 10 and more < 10
+    )
 
 
 def _value(digits: str) -> float:
@@ -365,4 +403,4 @@ def _value(digits: str) -> float:
     parts = digits.replace(",", "").split(".")
     if len(parts) < 3:
         return float(".".join(parts))
-    return sum(int(part) / 1000**index for index, part in enumerate(parts))
+    return sum(int(part) / 1000.0**index for index, part in enumerate(parts))

@@ -7,6 +7,8 @@ a pair get the same one.
 import re
 from functools import lru_cache
 
+from proxy.semantic.guards.lists import words
+
 _IRREGULAR_TEXT = """
 be: am is are was were been being 'm 're
 have: has had having
@@ -89,7 +91,6 @@ shoot: shot
 light: lit
 slide: slid
 wake: woke woken
-wind: wound
 bind: bound
 bend: bent
 burn: burnt
@@ -100,9 +101,9 @@ smell: smelt
 seek: sought
 sweep: swept
 lay: laid
-lie: lying
-die: dying dies
-tie: tying ties
+lie: lying lied
+die: dying dies died dead
+tie: tying ties tied
 show: shown
 prove: proven
 owe: owing owed owes
@@ -249,8 +250,7 @@ escape: escaping escaped
 focus: focused focusing focuses
 organization: organizations
 """
-_KEPT = frozenset(
-    """
+_KEPT = words("""
     this his its us as is was has yes gas bus plus thus less unless news always perhaps series
     species physics mathematics maths economics politics ethics statistics athletics gymnastics
     diabetes tennis chess business loss boss class glass grass cross dress stress press success
@@ -263,9 +263,8 @@ _KEPT = frozenset(
     surplus minus genius radius sinus thomas lucas always afterwards across besides towards
     family reply apply supply only early daily weekly monthly yearly hourly nightly italy july
     assembly anomaly monopoly bully belly jelly rally fly ally rely imply comply multiply
-    friendly lonely likely unlikely ugly silly holy
-    """.split()
-)
+    costly friendly lonely likely unlikely ugly silly holy
+    """)
 _LONG_E = re.compile(
     r"(?:v|z|[^n]c|nc|rc|dg|rg|[^s]s|[bpdgfkt]l|u|[^eo]at|[^aeo]id|[^aeio]ur|[^aeo]ir|[^aeo]in"
     r"|[^aeo]ar|[^o]ut|[^o]ud|um|im|yp|[^aeo]il|ul|[^aeo]ag|[^eo]ad|[ft]er?or|st?or|pl?or|od)$"
@@ -282,18 +281,17 @@ _BRITISH = (
         r"\1or",
     ),
 )
-_ISE = frozenset(
-    """
+_ISE = words("""
     rise raise praise advise revise supervise exercise promise precise concise surprise otherwise
     wise noise disguise compromise enterprise expertise franchise improvise televise premise
     advertise merchandise devise paradise likewise treatise demise excise
-    """.split()
-)
+    """)
 _ADJECTIVES = """
 big large small fast slow cheap long short tall high low old new young hot cold warm heavy light
 strong weak rich poor safe easy hard early late near deep thick thin wide narrow bright dark clean
 dirty close simple soft loud quiet great dear happy sad healthy busy tiny pretty dry wet fair
-rare few mild sharp smooth rough tight loose steep dense full nice sweet smart strict lazy
+rare few mild quick great cool calm brave wise fine tough firm neat plain proud
+sharp smooth rough tight loose steep dense full nice sweet smart strict lazy
 """
 
 
@@ -315,6 +313,7 @@ def _irregular() -> dict[str, str]:
 
 
 _IRREGULAR = _irregular()
+ADJECTIVES = frozenset(_ADJECTIVES.split())
 DEGREES = frozenset(w for w in _IRREGULAR if w.endswith(("er", "est")) and len(w) > 4)
 """Forms of comparison: "larger", "cheapest"."""
 

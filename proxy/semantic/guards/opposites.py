@@ -4,18 +4,21 @@ The sides are synonyms of each other only in so far as each is set against the o
 """
 
 from proxy.semantic.guards.lemmas import lemma
+from proxy.semantic.guards.lists import lines
 from proxy.semantic.guards.synonyms import LEXICON
 
 _PAIRS = """
 increase grow gain raise maximize boost / decrease reduce shrink lose lower minimize
 rise go_up appreciate / fall drop depreciate
+buy / sell
+start begin / stop end quit
+enter / exit leave
+add insert append / delete subtract
+read / write
 enable allow / disable forbid block prevent
 unlock / lock
 open / close
-start begin enter / stop end quit exit leave
-add insert append / remove subtract
 create / delete destroy
-buy / sell return
 borrow / lend
 import / export
 upload / download
@@ -31,7 +34,6 @@ encrypt / decrypt
 compress / decompress extract
 zip / unzip
 mount / unmount
-import / exclude
 include contain / exclude
 accept approve / reject decline refuse deny
 agree / disagree
@@ -49,9 +51,8 @@ fill / empty drain
 tighten / loosen
 lengthen expand extend widen / shorten shrink narrow contract collapse
 strengthen / weaken
-speed_up accelerate / slow_down decelerate
+accelerate / decelerate
 fast / slow
-speed / slow
 hire recruit / fire dismiss
 promote / demote
 upgrade / downgrade
@@ -82,7 +83,6 @@ large / small
 tall / short
 long / short
 high / low
-brief / detailed long
 maximum / minimum
 best / worst
 good / bad
@@ -130,7 +130,6 @@ clean / dirty
 full / empty
 rich / poor
 expensive / cheap
-free / paid
 public / private
 local / remote global
 online / offline
@@ -155,7 +154,7 @@ odd / even
 even / uneven
 singular / plural
 noun / verb adjective
-synonym / antonym
+synonym / opposite
 prefix / suffix
 vowel / consonant
 male man / female woman
@@ -194,10 +193,8 @@ sit / stand
 push / drag
 laugh / cry
 lie / truth
-question / answer
 problem / solution
 input / output
-read / write
 client / server
 frontend / backend
 encoder / decoder
@@ -205,16 +202,14 @@ numerator / denominator
 addition / subtraction
 multiply / divide
 multiplication / division
+inflation / deflation
 derivative / integral
 integrate / differentiate
 even / odd
 row / column
 sine / cosine
 clockwise / counterclockwise anticlockwise
-inflation / deflation
 import / exports
-bull / bear
-long_term / short_term
 fixed / variable floating
 gross / net
 nominal / real
@@ -230,24 +225,18 @@ superior / inferior
 tight / loose
 tense / relaxed
 always / never
-all every / no none
 everyone everybody / nobody noone
 everything / nothing
-more / less fewer
-most / least fewest
 many / few
 with / without
 inclusive / exclusive
 including / excluding
 include / except
-same / different
 similar / different
-similarity / difference
 together / alone separately
 single / married
 single / double
 single / multiple
-one_way / round_trip
 whole entire / half
 raw / cooked
 fresh / stale frozen canned
@@ -267,7 +256,6 @@ acute / chronic
 contagious / noncontagious
 vitamin / mineral
 urban / suburban
-full_time / part_time
 temporary / permanent
 optional / mandatory
 required / optional
@@ -283,13 +271,21 @@ solid / liquid
 liquid / gas
 gain_weight / lose_weight
 backup / restore
-check_in / check_out
 undo / redo
-lower / upper
 lowercase / uppercase
 bold / italic
 portrait / landscape
-debit_card / credit_card
+degrade / upgrade
+absorb / release emit
+refuse decline / accept
+refused / granted
+praise / complaint criticism
+thank / complaint
+risk / benefit
+pass / fail
+older / younger
+restore / backup
+activate / deactivate
 synchronous / asynchronous
 static / dynamic
 mutable / immutable
@@ -306,13 +302,11 @@ encouraging / discouraging
 weekday / weekend
 married / divorced
 tip / fine
-refill / empty
 plant / harvest uproot
 wash / dry
 peel / unpeel
 keep / discard
 keep / delete
-keep / lose
 accept / dispute
 invite / uninvite
 lease / buy
@@ -323,27 +317,29 @@ apologize / complain
 congratulate / condole
 welcome hello / goodbye farewell
 for / against
-gain_muscle / lose_muscle
 hide / reveal
-bearish / bullish
-yin / yang
 hang / remove
-put_on / take_off
-turn_into / turn_from
 """
-_NEGATING = ("un", "dis", "de", "in", "im", "non", "ir", "il", "anti", "mis", "re")
+_CONVERSES = """
+buy sell, borrow lend, teacher student, teach learn, brother sister, win lose, send receive
+leave arrive, give receive, host guest, winner loser, net gross, parent child, ask answer
+create delete, light heavy
+"""
+_NEGATING = ("un", "dis", "in", "im", "non", "ir", "il", "anti")
+_NONE: frozenset[str] = frozenset()
 
 
-def _pairs() -> frozenset[tuple[str, str]]:
-    """Both orders of every pair, as the lexicon's first words."""
-    pairs = set()
-    for line in _PAIRS.strip().splitlines():
-        left, right = (
-            {_plain(word) for word in side.split()} for side in line.split(" / ", 1)
-        )
-        pairs |= {(a, b) for a in left for b in right if a != b}
-        pairs |= {(b, a) for a in left for b in right if a != b}
-    return frozenset(pairs)
+def _opposites() -> dict[str, frozenset[str]]:
+    """The opposites of each word, all as the lexicon's first words."""
+    found: dict[str, set[str]] = {}
+    for line in lines(_PAIRS):
+        left, right = ([_plain(word) for word in side.split()] for side in line.split(" / ", 1))
+        for one in left:
+            for other in right:
+                if one != other:
+                    found.setdefault(one, set()).add(other)
+                    found.setdefault(other, set()).add(one)
+    return {word: frozenset(others) for word, others in found.items()}
 
 
 def _plain(word: str) -> str:
@@ -355,16 +351,28 @@ def _plain(word: str) -> str:
     return LEXICON.canon.get(lemma(word), lemma(word))
 
 
-PAIRS = _pairs()
+OPPOSITES = _opposites()
+CONVERSES = frozenset(
+    frozenset(_plain(word) for word in pair.split())
+    for pair in ",".join(lines(_CONVERSES)).split(",")
+)
+"""Pairs that tell one thing from its two ends (who borrows is lent to), or that are as often no
+opposites."""
 
 
-def opposite(one: str, other: str) -> bool:
-    """Whether two words, as the lexicon's first words, are set against each other."""
-    return (one, other) in PAIRS or negates(one, other) or negates(other, one)
+def opposed(mine: frozenset[str], theirs: frozenset[str]) -> list[tuple[str, str]]:
+    """The pairs of words, as the lexicon's first words, that are set against each other."""
+    return [
+        (one, other)
+        for one in mine
+        for other in (OPPOSITES.get(one, _NONE) | _turned(one)) & theirs
+    ] + [(one, other) for other in theirs for one in _turned(other) & mine]
 
 
-def negates(one: str, other: str) -> bool:
-    """Whether `one` is `other` with a prefix that turns it round ("unblock", "block")."""
-    if len(other) < 4 or not one.endswith(other):
-        return False
-    return one[: -len(other)] in _NEGATING
+def _turned(word: str) -> frozenset[str]:
+    """The word without a prefix that turns it round: "block" of "unblock"."""
+    return frozenset(
+        word[len(prefix) :]
+        for prefix in _NEGATING
+        if word.startswith(prefix) and len(word) - len(prefix) >= 4
+    )

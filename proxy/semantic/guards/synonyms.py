@@ -6,27 +6,31 @@ set against each other (borrow, lend; weather, climate) are never in one line.
 """
 
 from proxy.semantic.guards.lemmas import lemma
+from proxy.semantic.guards.lists import lines
 
-GROUPS = """
-delete remove erase uninstall wipe eliminate discard get_rid_of throw_away throw_out take_off take_out strip drop trash deletion removal dispose clear_out
-create make build generate produce construct set_up setup establish creation put_together compose
+_GROUPS = """
+delete remove erase uninstall wipe eliminate discard get_rid_of throw_away throw_out take_off
+    take_out strip drop trash deletion removal dispose clear_out
+create make manufacture build generate produce construct set_up setup establish creation
+    put_together compose
 write draft formulate pen author
 explain describe explanation clarify elaborate illustrate description outline
 summarize summary sum_up recap condense overview summarization tl_dr
-fix repair resolve solve correct solution troubleshoot remedy rectify mend cure sort_out fixing
+fix repair resolve solve correct solution troubleshoot remedy rectify mend cure sort_out
 change modify alter edit adjust update amend modification alteration tweak adapt revise
 show display view see look_at print reveal present take_a_look
 find locate search look_up look_for discover track_down seek lookup figure_out find_out detect
-buy purchase get obtain acquire order shop
+buy purchase acquire order
 sell vend
-start begin launch commence initiate beginning kick_off starting
-stop halt prevent quit cease discontinue put_an_end_to
-end finish conclude terminate termination ending
+start begin launch commence initiate kick_off
+stop halt prevent cease discontinue put_an_end_to
+end finish conclude terminate termination
 increase raise boost grow rise go_up push_up hike growth
-decrease reduce lower cut lessen shrink minimize decline reduction go_down bring_down cut_down diminish
+decrease reduce lower cut lessen shrink minimize decline reduction go_down bring_down cut_down
+    diminish
 enable activate turn_on switch_on activation
 disable deactivate turn_off switch_off shut_off deactivation
-login log_in sign_in signin log_on logon logging_in
+login log_in sign_in signin log_on logon
 logout log_out sign_out log_off signout
 signup sign_up register enroll registration subscribe subscription
 unsubscribe opt_out
@@ -35,9 +39,9 @@ return send_back give_back take_back bring_back
 refund money_back reimburse reimbursement get_my_money_back
 exchange swap trade
 replace substitute replacement substitution
-ship deliver delivery shipping shipment dispatch mail post
-cost price expense charge fee pricing
-cheap inexpensive affordable low_cost budget_friendly
+ship deliver delivery shipment dispatch mail post
+cost price expense charge fee
+cheap inexpensive less_expensive affordable low_cost budget_friendly
 expensive costly pricey dear
 free gratis complimentary at_no_cost no_charge free_of_charge
 big large huge great sizable
@@ -48,12 +52,12 @@ hard difficult tough challenging tricky
 easy simple straightforward effortless
 important essential crucial vital key significant
 main principal primary chief major
-need require must have_to requirement necessary needed necessity mandatory compulsory has_to
+need require must have_to requirement necessary necessity mandatory compulsory
 want wish would_like
 allow permit let permission permissible allowable
 forbid prohibit ban disallow
 help assist assistance aid support
-best top ideal optimal greatest finest
+best top ideal optimal finest
 good beneficial
 benefit advantage pro upside strength good_point perk plus
 disadvantage con drawback downside weakness bad_point
@@ -61,22 +65,21 @@ difference differ different distinguish distinction distinct contrast differenti
 compare comparison versus vs
 cause reason lead_to bring_about trigger
 why how_come for_what_reason what_causes
-meaning mean definition define stand_for denote signify
+meaning definition define stand_for denote signify
 happen occur take_place come_about
 work function operate
 use utilize apply usage employ application
 calculate compute determine work_out calculation computation
 convert transform turn_into conversion
 translate translation render
-improve enhance better improvement make_better
+improve enhance better improvement
 join combine merge concatenate
 split divide separate break_up
 choose pick select opt choice selection
 suggest recommend recommendation suggestion advise advice propose idea
 list enumerate
-name title
 job position role occupation employment
-salary wage pay earnings
+salary wage earnings
 employee worker staff staff_member
 company firm corporation
 boss manager supervisor
@@ -92,7 +95,7 @@ tv television telly
 movie film motion_picture
 picture photo image photograph pic
 folder directory
-file document doc
+document doc paperwork
 app application_program
 program software
 website site web_site webpage web_page
@@ -102,22 +105,19 @@ wifi wi_fi wireless_network
 internet web online
 ad advertisement advert
 error bug problem issue fault glitch trouble
-broken defective faulty damaged not_working out_of_order
+broken defective faulty not_working out_of_order
 error_message exception
 password passcode passphrase
 account profile
-settings setting preference configuration
+settings preference configuration
 configure config
 connect link_up connection
 download save_locally
-upload
 back_up backup
 restore recover recovery get_back retrieve
-reset
 check verify confirm validate verification inspect
 test try trial
 send transmit forward
-receive
 give provide offer supply hand
 tell inform let_know say state
 ask inquire query
@@ -130,7 +130,7 @@ apartment flat
 city town
 country nation
 road street
-child kid youngster
+child youngster
 baby infant newborn
 teen teenager adolescent teenage
 man guy male
@@ -144,37 +144,28 @@ injury wound
 food meal dish
 drink beverage
 vegetable veggie veg
-recipe
 cook prepare
-bake
 fridge refrigerator
 trash_can bin garbage_can
 garbage rubbish waste litter
 holiday vacation
 trip journey travel
-plane aircraft airplane
+plane aircraft
 luggage baggage bag suitcase
-hotel
-flight
-train
 taxi cab
-highway motorway freeway
+highway motorway freeway autobahn
 gasoline petrol gas
 pavement sidewalk
 autumn fall_season
 soccer football
 money cash funds
 loan credit
-bank
-tax
-insurance
 contract agreement
 rent lease
 law legislation statute
 lawyer attorney solicitor
 teacher instructor
 student pupil
-school
 university college uni
 class course lesson
 exam examination
@@ -183,24 +174,23 @@ number figure
 amount quantity
 total overall sum
 average mean_value
-maximum max upper_limit highest
-minimum min lower_limit lowest least
+maximum max upper_limit
+minimum lower_limit
 limit cap
-size dimension
-length
-height tall how_tall
-weight weigh heavy
+size dimension how_big how_large
+height how_tall how_high
+high tall
+weight weigh
 width wide
 depth deep
 distance far how_far
 speed velocity
 temperature temp
 duration how_long
-age old how_old
+age how_old
 often frequently frequency how_often
 example sample instance
 method technique procedure approach way process
-step
 tip hint trick
 rule regulation guideline
 plan schedule itinerary
@@ -215,14 +205,9 @@ illegal unlawful against_the_law
 true correct_true
 false untrue
 begin_time opening_hours
-open opening
-close shut closing closed
-lock
-unlock
-empty
-full
+close shut
 begin_with
-last final latest most_recent newest previous
+last final most_recent previous
 next following
 first initial
 new brand_new
@@ -236,7 +221,6 @@ quiet silent
 loud noisy
 clean wash cleanse
 dirty filthy
-hot
 cold chilly
 happy glad joyful cheerful
 sad unhappy sorrowful
@@ -244,115 +228,58 @@ angry mad furious
 tired exhausted
 scared afraid frightened
 rich wealthy
-poor
 famous well_known renowned
 beautiful pretty
-ugly
 smart intelligent clever
 stupid dumb
 funny humorous amusing
 boring dull
 type kind_of sort_of
 part component piece
-group
 team squad
 friend buddy mate pal
-wife
-husband
-spouse
-mother mom mum
+mother mom
 father dad
-parent
-brother
-sister
-son
-daughter
 grandmother grandma granny
 grandfather grandpa
-person people human individual somebody someone anybody anyone
+person human individual somebody someone anybody anyone
 author_of writer
 invent invention
 discover_first
 die pass_away death decease
 born birth
-kill
 marry wed marriage wedding
-divorce
-war
-president
-king
-queen
-capital
 population inhabitant
-language
-religion
-currency
-mountain
-river
 sea ocean
-lake
-island
 earth globe
-world
 sun solar
 moon lunar
-star
-planet
 animal creature
 dog puppy canine doggy
 cat kitty kitten feline
-horse
-bird
-fish
-insect
-plant
-tree
-flower
 grass lawn
-soil
-water
-fire
-air
-wind
-rain
-snow
-weather
-climate
-energy
 power electricity
-light
-color
 sound noise
 smell odor scent
 taste flavor
 function_code method_call
-variable
-array
 string text_string
 dictionary dict
 loop iterate iteration
-integer int
+integer int whole_number
 float floating_point
 boolean bool
 database db
-table
-column
 row line_entry
 query_sql
-server
 client_side
 repository repo
-commit
-branch
 deploy deployment roll_out
 install installation set_up_on
-upgrade
-run execute execution
-compile
-debug
+execute execution
 terminal command_line shell console
 regex regexp regular_expression
-javascript js
+javascript js ecmascript
 typescript ts
 python py
 golang go_language
@@ -364,56 +291,59 @@ cpp c++
 nodejs node.js node
 reactjs react
 vuejs vue
-dataframe
 spreadsheet sheet
 excel ms_excel microsoft_excel
-word_processor ms_word microsoft_word
+word_processor microsoft_word
 powerpoint ppt
-windows
 macos mac os_x mac_os
-iphone
-android
-usa us u.s u.s.a united_states united_states_of_america america american_states
-uk u.k united_kingdom great_britain britain
-eu european_union
+usa u.s u.s.a united_states united_states_of_america america american
+uk u.k united_kingdom great_britain britain british
+eu european_union european europe
 un united_nations
 uae united_arab_emirates
 nyc new_york_city new_york
-la_city los_angeles l.a
+los_angeles l.a
 sf san_francisco
 dc washington_dc
-germany german
-france french
 ww1 world_war_i world_war_one world_war_1 first_world_war wwi great_war
 ww2 world_war_ii world_war_two world_war_2 second_world_war wwii
 ai artificial_intelligence
 ml machine_learning
-api
 cpu processor
 gpu graphics_card
 hdd hard_drive hard_disk
 vat value_added_tax
 gdp gross_domestic_product
 ceo chief_executive chief_executive_officer
-hr human_resources
+human_resources
 atm cash_machine
-pdf
+jpg jpeg
+facebook fb
+new_zealand nz
+texas tx
+antarctica antarctic
+oscar academy_award
+user_interface ui
+github git_hub
+cv resume curriculum_vitae
+phd doctorate
+subway metro underground
+mom_and_dad
+stroller buggy pushchair pram
+zip_code postal_code postcode
 ip_address ip
 dns domain_name_system
 co2 carbon_dioxide
-h2o
 dna deoxyribonucleic_acid
 bp blood_pressure
 flu influenza
 uv ultraviolet
-eta
 faq frequently_asked_questions
 asap as_soon_as_possible
 diy do_it_yourself
 bday birthday
-info information detail
-approx approximately about around roughly ca
-percent percentage
+info information
+approx approximately around roughly
 equal same identical equivalent
 similar alike
 alternative option
@@ -425,7 +355,7 @@ gift present_gift
 warranty guarantee
 deadline due_date cutoff cut_off
 late delayed overdue
-appointment booking reservation reserve book
+appointment booking reservation reserve
 attend participate take_part
 invite invitation
 apologize apology sorry
@@ -435,25 +365,15 @@ congratulate congratulations
 permission_to
 notify alert notification
 hide conceal
-share
 copy duplicate
-paste
 move relocate transfer
-rename
 arrange order_by put_in_order
-filter
-count
 add insert append include put_in
-multiply
-subtract
-round
 reverse invert
 shorten abbreviate
 expand extend prolong
 rewrite rephrase reword paraphrase
-proofread
 polite courteous
-formal
 casual informal
 brief short concise
 detailed in_depth thorough comprehensive in_detail extensive
@@ -464,65 +384,35 @@ protect guard
 destroy ruin
 damage harm
 lose misplace
-lost missing
 win victory
 lose_to defeat beat
 build_muscle
 lose_weight slim weight_loss slim_down drop_pounds
 gain_weight weight_gain
-sleep
-exercise workout work_out_gym
-run_jog jog
-walk
-swim
-teach train educate
+exercise workout
+run jog
+teach educate
 learn study
-read
 remember memorize recall
-forget
-think believe consider
-know
+think believe
+regard consider class_as
 understand comprehend
-feel
 look appear seem
 live reside
 stay remain
-wait
-arrive get_to
+arrive get_to arrival
 leave depart departure
-visit
-enter
-exit
-park
-drive
-ride
-fly
-land
 grow_plant cultivate
-harvest
 water_plant
-feed
-pet
 vet veterinarian
-bed
 sofa couch settee
 toilet bathroom restroom loo
-kitchen
 garden yard
-roof
-wall
-floor
-door
-window
 faucet tap
 lightbulb bulb
-screw
-nail
-paint
 stain spot
 leak drip
 unclog clog blocked
-mold
 shoe footwear
 trousers pants
 sweater jumper pullover
@@ -540,41 +430,250 @@ chickpea garbanzo
 ketchup catsup
 soda pop soft_drink
 alcohol booze
-beer
-wine
-coffee
-tea
-milk
-cheese
-butter
-bread
-rice
-pasta
-chicken
-beef
-pork
-fever high_temperature
 headache migraine_ache
-cough
 allergy allergic
 vaccine vaccination jab immunization shot
 pregnancy pregnant expecting
 period_menstrual
 heart cardiac
-brain
-blood
-skin
-hair
-eye
-ear
-teeth tooth
-bone
 stomach tummy belly abdomen
-kidney
-liver
-lung
 acetaminophen paracetamol
-""".strip()
+parcel package packet
+next_to beside alongside
+dev development
+ignore neglect disregard
+gram g
+meter m
+milligram mg
+centimeter cm
+millimeter mm
+milliliter ml
+winner champion victor
+quick speedy_fast
+visit go_to travel_to
+painkiller pain_killer pain_reliever
+isp internet_service_provider internet_provider
+coo chief_operating_officer
+cfo chief_financial_officer
+manufacture
+at_least minimum_of
+resolve
+side_effect adverse_effect
+child_doctor pediatrician
+timetable
+wait_for await
+carry_out perform conduct
+spare extra
+discover find_out
+yearly annual per_year a_year
+daily per_day a_day
+weekly per_week a_week
+monthly per_month a_month
+hexadecimal hex
+binary base_2
+ill unwell
+stomach_ulcer gastric
+remote virtual
+thaw defrost
+biography bio
+foreign overseas abroad
+truck lorry
+promote advertise
+blink flash
+farewell goodbye
+gradient slope
+toxic poisonous
+noon midday
+manufacturer maker
+glucose blood_sugar
+engine motor
+plaster plaster_cast
+sleepy drowsy
+fluid liquid
+reliever killer
+megahertz mhz
+kilohertz khz
+gigahertz ghz
+hertz hz
+watt w
+volt v
+ampere amp
+coast shore
+chamber compartment
+dispute contest
+chart plot
+hire rent_out
+nonresident non_resident
+lamp light_bulb
+sulfur sulphur
+luv love
+puzzle riddle
+renovation remodel renovate
+sklearn scikit_learn scikit
+css stylesheet
+parcel_locker
+january jan
+february feb
+march mar
+april apr
+june jun
+july jul
+august aug
+september sep sept
+october oct
+november nov
+december dec
+monday mon
+tuesday tue
+thursday thu thurs
+friday fri
+beginner novice newcomer newbie layman layperson
+elderly senior pensioner retiree
+coworker colleague workmate
+drywall plasterboard gypsum
+detector alarm_device
+headline heading
+slogan tagline motto
+poem verse
+monologue soliloquy
+capita head_of
+mobile_app
+charger charging_cable
+sneaker trainers gym_shoe
+underwear undies
+hoover vacuum_cleaner
+washing_machine washer
+tumble_dryer
+elevator lift
+flashlight torch
+queue waiting_line
+zip_up
+gym fitness_studio fitness_center
+cafe coffee_shop coffeehouse
+pub tavern
+mortgage home_loan
+overtime extra_hours
+maternity_leave
+layoff redundancy laid_off
+pension retirement
+ceo_letter
+crypto cryptocurrency
+lawsuit court_case
+tenant renter
+fiance fiancee
+vegetarian veggie_diet
+vegan plant_based
+recipe_card
+kcal calorie
+mph miles_per_hour mile_an_hour
+kmh kilometers_per_hour km_h kph
+kilowatthour kilowatt_hour kwh
+mount mt
+volkswagen vw
+arizona az
+usb_stick
+gdpr general_data_protection_regulation
+carb carbohydrate
+workweek working_week
+business_day working_day workday
+bank_holiday public_holiday
+celsius centigrade
+kilometer km kms
+mile mi
+pound lb lbs
+ounce oz
+kilogram kg kilo kgs
+gallon gal
+teaspoon tsp
+tablespoon tbsp
+minute min
+second sec
+hour hr hrs
+week wk wks
+month mo
+year yr yrs
+megabyte mb
+gigabyte gb gig
+terabyte tb
+kilobyte kb
+mole mol
+% percent per_cent percentage pct
+dollar usd buck $
+euro eur €
+pound_sterling gbp quid £
+yen jpy ¥
+number_of how_many count_of
+although though even_though despite
+if whether
+because since_reason
+every each
+twice two_times double
+resign quit step_down hand_in_my_notice
+probability chance likelihood odds
+secondhand second_hand pre_owned
+cite reference citation
+substance material
+windshield windscreen
+tax taxation
+expecting_a_baby
+intro introduction opener opening_line
+notice_period period_of_notice
+backwards in_reverse
+opposite antonym
+snippet code_snippet
+forbidden not_allowed
+purpose used_for good_for
+sms text_message
+pto paid_time_off
+photoshop adobe_photoshop
+chrome google_chrome
+word ms_word
+googlesheets google_sheets
+googledocs google_docs
+slides google_slides
+calendar google_calendar
+google_drive
+maps google_maps
+gmail google_mail
+microsoft_teams ms_teams
+outlook microsoft_outlook ms_outlook
+vscode vs_code visual_studio_code
+homebrew brew
+raspberry_pi
+starwars star_wars
+olympics olympic_games summer_games
+nobel nobel_prize
+turkey turkish turkiye
+burma myanmar
+netherlands holland dutch
+czechia czech_republic czech
+spain spanish
+france french
+norway norwegian
+poland polish
+denmark danish
+sweden swedish
+switzerland swiss
+ireland irish
+wales welsh
+greece greek
+finland finnish
+scotland scottish
+thailand thai
+china chinese
+rome roman
+dental dentist dentistry
+lousy awful terrible
+first_year freshman
+foliage leaf leafage
+pivot_table pivottable
+fly flight
+vendor seller
+extinction extinct
+physiotherapy physiotherapist
+subtitle caption_line
+less fewer
+"""
 
 
 class Lexicon:
@@ -587,7 +686,7 @@ class Lexicon:
     def __init__(self, groups: str) -> None:
         self.canon: dict[str, str] = {}
         self.phrases: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-        for line in groups.splitlines():
+        for line in lines(groups):
             words = line.split()
             for word in words:
                 self._enter(word, lemma(words[0]))
@@ -602,4 +701,4 @@ class Lexicon:
         self.phrases.setdefault(first, []).append((tuple(others), stands_for))
 
 
-LEXICON = Lexicon(GROUPS)
+LEXICON = Lexicon(_GROUPS)

@@ -10,7 +10,16 @@ def test_a_keys_life(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["keys", "create", "--name", "n", "--models", "a, b/*", "--expires", "1d", "--json"]
     assert main(given) == 0
     made = orjson.loads(capsys.readouterr().out)
-    assert set(made) == {"id", "key", "name", "models", "created_at", "expires_at", "limits"}
+    assert set(made) == {
+        "id",
+        "key",
+        "name",
+        "models",
+        "created_at",
+        "expires_at",
+        "limits",
+        "cache",
+    }
     assert made["models"] == ["a", "b/*"]
     assert made["expires_at"] - made["created_at"] >= 86_399_000
     assert main(["keys", "list", "--json"]) == 0
@@ -42,6 +51,23 @@ def test_limits(capsys: pytest.CaptureFixture[str]) -> None:
     assert orjson.loads(capsys.readouterr().out)["limits"] == limits
     assert main(["keys", "list", "--json"]) == 0
     assert orjson.loads(capsys.readouterr().out)[0]["limits"] == limits
+
+
+@pytest.mark.parametrize(
+    ("said", "cache"),
+    [
+        ("on", {"enabled": True, "semantic": None}),
+        ("off", {"enabled": False, "semantic": None}),
+        ("exact", {"enabled": True, "semantic": False}),
+        ("semantic", {"enabled": True, "semantic": True}),
+        (None, None),
+    ],
+)
+def test_the_cache(said: str | None, cache: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--json", *(["--cache", said] if said else [])]) == 0
+    assert orjson.loads(capsys.readouterr().out)["cache"] == cache
+    assert main(["keys", "list", "--json"]) == 0
+    assert orjson.loads(capsys.readouterr().out)[0]["cache"] == cache
 
 
 def test_a_limit_that_can_not_be(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from proxy.allowance import own_limits
 from proxy.doors.admin import _CHANGEABLE, _FIELDS, _key, _wanted
 from proxy.errors import InvalidRequest
 from proxy.keys import KeyRow
+from proxy.types import OwnCache
 
 
 def test_a_wanted_key() -> None:
@@ -18,6 +19,7 @@ def test_a_wanted_key() -> None:
         "user_id": "u",
         "limits": {"rpm": 5, "tpm": None},
         "tags": ["x", "y"],
+        "cache": {"semantic": False},
     }
     wanted = _wanted(body, _FIELDS)
     expires_at = wanted.pop("expires_at")
@@ -28,18 +30,20 @@ def test_a_wanted_key() -> None:
         "user_id": "u",
         "limits": own_limits({"rpm": 5, "tpm": None}),
         "tags": ("x", "y"),
+        "cache": OwnCache(None, False),
     }
     assert _wanted({}, _FIELDS) == {}
 
 
 def test_null_is_none() -> None:
-    body = dict.fromkeys(("name", "models", "expires", "limits", "tags"))
+    body = dict.fromkeys(("name", "models", "expires", "limits", "tags", "cache"))
     assert _wanted(body, _CHANGEABLE) == {
         "name": None,
         "models": None,
         "expires_at": None,
         "limits": None,
         "tags": (),
+        "cache": None,
     }
 
 
@@ -53,6 +57,9 @@ def test_null_is_none() -> None:
         ({"expires": "?"}, "expires"),
         ({"tags": "a"}, "tags"),
         ({"tags": [1]}, "tags"),
+        ({"cache": True}, "cache"),
+        ({"cache": {"enabled": "yes"}}, "cache.enabled"),
+        ({"cache": {"ttl": 1}}, "cache.ttl"),
         ({"limits": 5}, "limits"),
         ({"limits": {"rpm": "5"}}, "limits.rpm"),
         ({"limits": {"budget": {"amount": -1, "per": "day"}}}, "limits.budget"),
@@ -74,7 +81,7 @@ def test_an_owner_does_not_change() -> None:
 
 def test_a_key_as_it_is_shown() -> None:
     own = own_limits({"rpm": 5, "budget": 2})
-    row = KeyRow("key_1", "n", "d", ("a",), "u", 1, 2, 3, None, own, ("x",))
+    row = KeyRow("key_1", "n", "d", ("a",), "u", 1, 2, 3, None, own, ("x",), OwnCache(True))
     assert _key(row) == {
         "id": "key_1",
         "name": "n",
@@ -85,4 +92,5 @@ def test_a_key_as_it_is_shown() -> None:
         "revoked_at": None,
         "limits": {"rpm": 5, "budget": {"amount": 2.0, "per": "month"}},
         "tags": ["x"],
+        "cache": {"enabled": True, "semantic": None},
     }

@@ -80,7 +80,7 @@ async def test_migrations_and_tables_are_the_same(database: str, tmp_path: Path)
         async with engine.connect() as connection:
             shapes.append(await connection.run_sync(shape))
         await engine.dispose()
-    assert set(shapes[0]) == {"requests", "attempts", "keys", "rollups", "stamp"}
+    assert set(shapes[0]) == {"requests", "attempts", "keys", "rollups", "cache_labels", "stamp"}
     assert shapes[0] == shapes[1]
     if database.startswith("sqlite"):
         made = without_rowid(tmp_path / "t.db")

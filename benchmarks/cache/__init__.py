@@ -1,0 +1,1 @@
+"""What the cache by meaning is tuned on, and measured by."""

@@ -1,0 +1,284 @@
+"""Measures the index of the cache by meaning, in this process, at growing sizes.
+
+    python -m benchmarks.cache.index [--entries 10000,100000,1000000] [--corpus]
+
+Vectors of 384 numbers, all in one partition, of a mixture: 2,000 topics, each a normal vector; an
+entry is its topic and 0.9 of another normal vector, brought to length 1. Two of one topic are 0.55
+alike, two of different ones 0. Asked are 1,000 that are 0.85 to 0.95 like an entry, and 1,000 drawn
+from the mixture like the entries. Recall is the share of questions whose first neighbour is the one
+that a scan of the float32 vectors finds; `lost` is by how much the one that was found is less alike,
+at worst. Entries come 5,000 at a time, as fast as the index takes them, and then it may finish.
+
+A pause is by how much a task that sleeps for a millisecond on the event loop wakes late. Other
+processes make it late too: `idle` is what it is while nothing happens here.
+
+`--corpus` embeds the project's own questions instead (23,000, some minutes): asked is the first
+rephrasing of each group, of all other texts, with and without a graph.
+"""
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.cache import corpus
+from proxy.semantic.embedders.minilm import MiniLm
+from proxy.semantic.index import GRAPH_FROM, LocalVectors
+from proxy.semantic.meaning import EmbedderUnavailable, Floats
+from proxy.semantic.vectors import Neighbour
+
+WIDTH, TOPICS, NOISE = 384, 2_000, 0.9
+BLOCK = 5_000
+ASKED = 1_000  # of each kind
+NEAREST = 4
+PARTITION = "0" * 32
+LATER = 4e9  # epoch seconds
+BEAT = 0.001  # seconds
+SEED = 1
+
+
+class Found(NamedTuple):
+    """What was found for some questions. `recall` is a share, `lost` a cosine."""
+
+    recall: float
+    lost: float
+
+
+class Row(NamedTuple):
+    """One size. Times in milliseconds but `build` (seconds)."""
+
+    entries: int
+    p50: float
+    p99: float
+    building_p50: float
+    building_p99: float
+    build: float
+    size: float
+    near: Found
+    anywhere: Found
+    pause_idle: float
+    pause_searching: float
+    pause_building: float
+
+
+class Beats:
+    """How late a sleeping task woke, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.late: list[float] = []
+
+    @property
+    def worst(self) -> float:
+        return max(self.late, default=0.0)
+
+    async def run(self) -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(BEAT)
+            self.late.append((time.perf_counter() - began - BEAT) * 1000)
+
+
+@asynccontextmanager
+async def beating(beats: Beats) -> AsyncIterator[None]:
+    task = asyncio.create_task(beats.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def unit(vectors: NDArray[np.floating]) -> Floats:
+    vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def drawn(count: int, seed: int) -> Floats:
+    """[count, WIDTH] of the mixture; the same for a seed."""
+    topics = np.random.default_rng(0).standard_normal((TOPICS, WIDTH), dtype=np.float32)
+    chance = np.random.default_rng([SEED, seed])
+    noise = chance.standard_normal((count, WIDTH), dtype=np.float32)
+    return unit(topics[chance.integers(0, TOPICS, count)] + np.float32(NOISE) * noise)
+
+
+def blocks(entries: int) -> Iterator[Floats]:
+    """The entries, made anew at each call: at a million they would fill 1.5 GB."""
+    for number, begin in enumerate(range(0, entries, BLOCK)):
+        yield drawn(min(BLOCK, entries - begin), number)
+
+
+def beside(vectors: Floats) -> Floats:
+    """For each vector one that is 0.85 to 0.95 like it."""
+    chance = np.random.default_rng(SEED)
+    noise = chance.standard_normal(vectors.shape, dtype=np.float32)
+    noise = unit(noise - (noise * vectors).sum(axis=1, keepdims=True) * vectors)
+    cosine = chance.uniform(0.85, 0.95, (len(vectors), 1))
+    return unit(cosine * vectors + np.sqrt(1 - cosine**2) * noise)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def ask(vectors: LocalVectors, asked: Floats) -> tuple[list[list[Neighbour]], list[float]]:
+    """One after another: what was found, and the milliseconds that each took."""
+    found, took = [], []
+    for vector in asked:
+        began = time.perf_counter()
+        found.append(await vectors.nearest(PARTITION, vector, NEAREST))
+        took.append((time.perf_counter() - began) * 1000)
+    return found, took
+
+
+async def ask_on(vectors: LocalVectors, asked: Floats, took: list[float]) -> None:
+    """Every 20 ms, until it is cancelled."""
+    for number in range(1_000_000_000):
+        _, one = await ask(vectors, asked[number % len(asked)][np.newaxis])
+        took += one
+        await asyncio.sleep(0.02)
+
+
+async def fill(vectors: LocalVectors, given: Floats, since: int) -> float:
+    """Seconds until all of them are where they belong."""
+    began = time.perf_counter()
+    for number, vector in enumerate(given, start=since):
+        text = f"{number:07d} how do I get from the station to the old town, please"
+        await vectors.add(PARTITION, f"{number:032x}", text[:60], vector, LATER)
+        await asyncio.sleep(0)
+    await vectors.settle()
+    return time.perf_counter() - began
+
+
+def compared(
+    found: Sequence[list[Neighbour]], asked: Floats, made: Iterator[Floats]
+) -> list[Found]:
+    """What was found beside what a scan of the float32 vectors finds, for each half of `asked`."""
+    first = np.array([int(near[0].id, 16) for near in found])
+    best = np.full(len(asked), -1.0, dtype=np.float32)
+    told, nearest, begin = best.copy(), np.zeros(len(asked), dtype=np.int64), 0
+    for block in made:
+        cosines = asked @ block.T
+        here = cosines.argmax(axis=1)
+        better = cosines[np.arange(len(asked)), here] > best
+        best[better] = cosines[better, here[better]]
+        nearest[better] = begin + here[better]
+        mine = np.flatnonzero((first >= begin) & (first < begin + len(block)))
+        told[mine] = cosines[mine, first[mine] - begin]
+        begin += len(block)
+    halves = np.array_split(np.arange(len(asked)), 2)
+    return [
+        Found(float((nearest[half] == first[half]).mean()), float((best - told)[half].max()))
+        for half in halves
+    ]
+
+
+async def measure(entries: int) -> Row:
+    chance = np.random.default_rng(SEED)
+    sources = np.sort(chance.choice(entries, ASKED, replace=False))
+    anywhere = drawn(ASKED, 1_000_000)
+    idle, searching, building = Beats(), Beats(), Beats()
+    warm = LocalVectors()  # what is allocated once is no entry's
+    await fill(warm, drawn(BLOCK, 0)[:600], 0)
+    await ask(warm, anywhere[:1])
+    async with beating(idle):
+        await asyncio.sleep(5)
+    vectors, before, seconds = LocalVectors(entries), resident(), 0.0
+    picked, took_building, begin = [], [], 0
+    for block in blocks(entries):
+        inside = sources[(sources >= begin) & (sources < begin + len(block))] - begin
+        picked.append(block[inside])
+        asking = asyncio.create_task(ask_on(vectors, anywhere, took_building))
+        async with beating(building):
+            seconds += await fill(vectors, block, begin)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        begin += len(block)
+    del block
+    size = (resident() - before) / entries
+    asked = np.concatenate([beside(np.concatenate(picked)), anywhere])
+    async with beating(searching):
+        found, took = await ask(vectors, asked)
+    await vectors.close()
+    near, far = compared(found, asked, blocks(entries))
+    p50, p99 = np.percentile(took, [50, 99])
+    building_p50, building_p99 = np.percentile(took_building, [50, 99])
+    pauses = (idle.worst, searching.worst, building.worst)
+    return Row(entries, p50, p99, building_p50, building_p99, seconds, size, near, far, *pauses)
+
+
+async def embedded(texts: Sequence[str]) -> list[Floats | None]:
+    """None where the embedder refuses a text."""
+    embedder = MiniLm(timeout=60)
+
+    async def one(text: str) -> Floats | None:
+        try:
+            return (await embedder.embed([text]))[0].vector
+        except EmbedderUnavailable:
+            return None
+
+    found: list[Floats | None] = []
+    for begin in range(0, len(texts), 128):
+        found += await asyncio.gather(*map(one, texts[begin : begin + 128]))
+    await embedder.close()
+    return found
+
+
+async def measure_corpus() -> None:
+    groups = corpus.read()
+    asked_texts = [group.same[0] for group in groups]
+    texts = [t for g in groups for t in (g.question, *g.same[1:], *(trap.text for trap in g.near))]
+    asked = np.array([v for v in await embedded(asked_texts) if v is not None])
+    given = np.array([v for v in await embedded(texts) if v is not None])
+    print(f"\n{len(given)} texts of the corpus, {len(asked)} asked, MiniLM\n")
+    print("| | recall@1 | lost | p50 ms | p99 ms |\n|---|---|---|---|---|")
+    for name, graph_from in (("rows", GRAPH_FROM), ("graph", 1_000)):
+        vectors = LocalVectors(len(given), graph_from=graph_from)
+        await fill(vectors, given, 0)
+        found, took = await ask(vectors, asked)
+        await vectors.close()
+        halves = compared(found, asked, iter([given]))
+        recall = sum(half.recall for half in halves) / 2
+        p50, p99 = np.percentile(took, [50, 99])
+        worst = max(half.lost for half in halves)
+        print(f"| {name} | {recall:.4f} | {worst:.4f} | {p50:.2f} | {p99:.2f} |")
+
+
+HEAD = """\
+| entries | p50 ms | p99 ms | building: p50 ms | p99 ms | build s | bytes an entry | recall@1 near \
+| lost | recall@1 anywhere | lost | pause ms idle | searching | building |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def shown(row: Row) -> str:
+    return (
+        f"| {row.entries:,} | {row.p50:.2f} | {row.p99:.2f} | {row.building_p50:.2f} "
+        f"| {row.building_p99:.2f} | {row.build:.1f} | {row.size:.0f} | {row.near.recall:.3f} "
+        f"| {row.near.lost:.4f} | {row.anywhere.recall:.3f} | {row.anywhere.lost:.4f} "
+        f"| {row.pause_idle:.1f} | {row.pause_searching:.1f} | {row.pause_building:.1f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--entries", default="10000,100000,1000000")
+    parser.add_argument("--corpus", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.corpus:
+        asyncio.run(measure_corpus())
+        return
+    print(f"{os.cpu_count()} cores\n\n{HEAD}", flush=True)
+    for entries in map(int, arguments.entries.split(",")):
+        print(shown(asyncio.run(measure(entries))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

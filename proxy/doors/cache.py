@@ -1,0 +1,265 @@
+"""The cache under `/api/v1/cache`: what it does, what is dropped of it, what is put into it."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from adapters.base import Endpoint
+from proxy.cache.counts import Counts, Durations
+from proxy.cache.lookup import Cache
+from proxy.cache.report import MeaningReport, WrongRate
+from proxy.cache.types import Purge
+from proxy.client import CONNECTION, Connection
+from proxy.doors import body as bodies
+from proxy.doors import controls
+from proxy.errors import DatabaseUnavailable, Forbidden, InvalidRequest, Unprocessable
+from proxy.ledger.analytics import Summary, summarise
+from proxy.live import Live
+from proxy.pipeline import SHADOW, WARM
+from proxy.types import Principal, Role
+from proxy.warming import Job, Run, Told, Warming, read
+from proxy.warming import summarise as sum_up
+
+if TYPE_CHECKING:
+    from proxy.shared.answers import PurgeIncomplete
+
+Handler = Callable[[Request, Principal], Awaitable[Response]]
+Incomplete = tuple["type[PurgeIncomplete]", ...]
+"""What a store raises that could not finish a purge; none where all is kept in this process."""
+
+ALLOWED = frozenset({Role.ADMIN, Role.SERVICE})
+DAYS, MOST_DAYS = 30, 365
+LINES = "application/x-ndjson"
+OWN = frozenset({SHADOW, WARM})
+"""Services that Turnout's own calls are booked under: nobody asked for those."""
+
+NO_MEANING = MeaningReport("off", "", 0, 0, 0, WrongRate(None, None, None, 0), {}, [], 0, 0, False)
+"""The report where there is no tier by meaning."""
+
+
+class CacheDoor:
+    """Handlers over the cache of this process, and the store that it may share."""
+
+    def __init__(
+        self,
+        live: Live,
+        cache: Cache,
+        warming: Warming,
+        engine: Callable[[], AsyncEngine],
+        incomplete: Incomplete = (),
+    ) -> None:
+        self._live = live
+        self._cache = cache
+        self._warming = warming
+        self._engine = engine
+        self._incomplete = incomplete
+
+    def routes(self) -> list[BaseRoute]:
+        """For the master key and service keys."""
+        return [
+            Route("/api/v1/cache/metrics", self._guarded(self.metrics), methods=["GET"]),
+            Route("/api/v1/cache/invalidate", self._guarded(self.invalidate), methods=["POST"]),
+            Route("/api/v1/cache/warm", self._guarded(self.warm), methods=["POST"]),
+        ]
+
+    def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            headers = dict(reversed(request.scope["headers"]))
+            principal = await self._live.current.auth.identify(headers)
+            if principal.role not in ALLOWED:
+                raise Forbidden("this needs the master key or a service key")
+            return await handler(request, principal)
+
+        return guarded
+
+    async def metrics(self, request: Request, _: Principal) -> Response:
+        days = _days(request.query_params.get("days"))
+        size = await self._cache.answers.size()
+        meaning = self._cache.meaning_report() or NO_MEANING
+        shown = _counts(self._cache.counts, meaning)
+        shown["entries"] = None if size.entries < 0 else size.entries
+        shown["bytes"] = None if size.bytes < 0 else size.bytes
+        shown["semantic"] = _semantic(meaning)
+        shown["ledger"] = await self._ledger(days)
+        return _json(shown)
+
+    async def _ledger(self, days: int) -> dict[str, Any] | None:
+        """What all processes have saved; None while the database is away."""
+        try:
+            groups = await summarise(self._engine(), days, "service", percentiles=False)
+        except (SQLAlchemyError, OSError):
+            return None
+        return {"days": days, **_booked(groups)}
+
+    async def invalidate(self, request: Request, _: Principal) -> Response:
+        """Drops what is named; without any name all."""
+        raw = await bodies.read(request.receive)
+        purge = _purge(bodies.parse(raw) if raw.strip() else {})
+        try:
+            dropped = await self._cache.purge(purge)
+        except self._incomplete as error:
+            return _incomplete(error.dropped)
+        return _json({"invalidated": dropped})
+
+    async def warm(self, request: Request, caller: Principal) -> Response:
+        """Asks many prompts; the answer grows as they are done."""
+        headers = dict(reversed(request.scope["headers"]))
+        asked = bodies.parse(await bodies.read(request.receive))
+        wanted = read(asked, _check)
+        job = await self._warming.prepare(wanted, caller, controls.read(headers, {}))
+        return Warmed(self._warming.start(job), job)
+
+
+class Warmed(Response):
+    """The lines of a warm-up, as it goes. Its client leaves: what is under way is cut."""
+
+    def __init__(self, run: Run, job: Job) -> None:
+        super().__init__(media_type=LINES)
+        del self.headers["content-length"]
+        self._run = run
+        self._total = len(job.wanted.bodies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection: Connection = scope["extensions"][CONNECTION]
+        connection.on_lost = self._run.leave
+        if connection.is_lost:
+            self._run.leave()
+        try:
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(start)
+            async with aclosing(self._lines()) as lines:
+                async for line in lines:
+                    await send({"type": "http.response.body", "body": line, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            connection.on_lost = None
+
+    async def _lines(self) -> AsyncGenerator[bytes, None]:
+        told: list[Told] = []
+        async with aclosing(self._run.results()) as results:
+            async for each in results:
+                told.append(each)
+                yield _line(each, len(told), self._total)
+        total, counts, cost = sum_up(self._total, told)
+        summary = {"total": total, **counts, "cost_usd": cost / 1e9}
+        yield orjson.dumps({"summary": summary}) + b"\n"
+
+
+# What is asked.
+
+
+def _days(text: str | None) -> int:
+    """How far the ledger is looked back on. Raises `Unprocessable`."""
+    if text is None:
+        return DAYS
+    if len(text) < 10 and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_DAYS:
+        return int(text)
+    raise Unprocessable(f"'days' must be a whole number from 1 to {MOST_DAYS}", param="days")
+
+
+def _purge(given: Mapping[str, Any]) -> Purge:
+    """What is to go. Null is no name: who means all leaves the field out."""
+    for field, value in given.items():
+        if field not in Purge._fields:
+            message = f"unknown field {field!r}; known are {', '.join(Purge._fields)}"
+            raise InvalidRequest(message, param=field, code="unknown_parameter")
+        if not isinstance(value, str) or (not value and field != "epoch"):
+            message = f"{field!r} must be a non-empty string; without any field all is dropped"
+            raise Unprocessable(message, param=field)
+    return Purge(**given)
+
+
+def _check(body: Mapping[str, Any]) -> None:
+    bodies.check(Endpoint.CHAT, body)
+    controls.check_forwardable(body["model"], "model")
+
+
+# What is answered.
+
+
+def _counts(counts: Counts, meaning: MeaningReport) -> dict[str, Any]:
+    """This process's counts since it began."""
+    hits, misses = counts.hits.total(), counts.misses.total()
+    return {
+        "hits": {"exact": counts.hits["exact"], "semantic": counts.hits["semantic"]},
+        "misses": dict(counts.misses),
+        "bypasses": dict(counts.bypasses),
+        "hit_rate": hits / (hits + misses) if hits else 0.0,
+        "stored": counts.stored,
+        "not_stored": dict(counts.not_stored),
+        "joined": counts.joined,
+        "purged": counts.purged,
+        "saved_usd": counts.saved_nanousd / 1e9,
+        "saved_tokens": counts.saved_tokens,
+        "net_saved_usd": (counts.saved_nanousd - meaning.shadow_nanousd) / 1e9,
+        "stages": {name: _stage(durations) for name, durations in counts.stages.items()},
+    }
+
+
+def _stage(durations: Durations) -> dict[str, Any]:
+    """Milliseconds; null is longer than the last step."""
+    return {
+        "count": durations.count,
+        "p50_ms": durations.quantile_ms(0.5),  # orjson writes infinity as null
+        "p99_ms": durations.quantile_ms(0.99),
+    }
+
+
+def _semantic(meaning: MeaningReport) -> dict[str, Any]:
+    return {
+        "state": meaning.state,
+        "embedder": meaning.embedder or None,
+        "entries": meaning.entries,
+        "labels": meaning.labels,
+        "quarantined": meaning.quarantined,
+        "wrong": meaning.wrong._asdict(),
+        "thresholds": meaning.thresholds,
+        "curve": [point._asdict() for point in meaning.curve],
+        "shadow": {"requests": meaning.shadow_requests, "usd": meaning.shadow_nanousd / 1e9},
+        "certified": meaning.certified,
+    }
+
+
+def _booked(groups: list[Summary]) -> dict[str, Any]:
+    """What was asked and saved, without Turnout's own calls, and what checking cost."""
+    asked = [group for group in groups if group.group not in OWN]
+    return {
+        "requests": sum(group.requests for group in asked),
+        "cached": sum(group.cached for group in asked),
+        "saved_usd": sum((group.saved_usd for group in asked), 0.0),
+        "shadow_usd": sum((group.cost_usd for group in groups if group.group == SHADOW), 0.0),
+    }
+
+
+def _incomplete(dropped: int) -> Response:
+    """A purge that Redis did not see to its end: what is left may still be served."""
+    message = f"redis went away after {dropped} entries were dropped; ask again for the rest"
+    error = {
+        "message": message,
+        "type": DatabaseUnavailable.type,
+        "param": None,
+        "code": "purge_incomplete",
+    }
+    answer = _json({"error": error, "invalidated": dropped}, 503)
+    answer.headers["retry-after"] = "2"
+    return answer
+
+
+def _line(told: Told, done: int, total: int) -> bytes:
+    cost = None if told.cost_nanousd is None else told.cost_nanousd / 1e9
+    line: dict[str, Any] = {"index": told.place, "status": told.status}
+    if told.reason is not None:
+        line["reason"] = told.reason
+    return orjson.dumps(line | {"cost_usd": cost, "done": done, "total": total}) + b"\n"
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")
