@@ -69,7 +69,7 @@ class MeaningOnDemand:
             opened = await asyncio.to_thread(self._build, section)
         except ImportError as error:
             message = "the cache by meaning wants %s; type: pip install 'turnout[semantic]'"
-            log.error(message, error.name)
+            log.error(message, error.name or error)
         except ValueError as error:
             log.error("the cache by meaning is off: cache.semantic.embedder: %s", error)
         except OSError as error:

@@ -196,6 +196,7 @@ TASK_MAKERS: Mapping[str, str] = {
 }
 
 TESTED_ELSEWHERE: Mapping[str, str] = {
+    "proxy.semantic.guards.*": "tests/proxy/semantic/guards, by what they forbid, not file by file",
     "proxy.storage.migrations.*": "Alembic runs them, and tests/proxy/storage/test_migrate.py it",
 }
 """Modules without a test module of their own, and why."""

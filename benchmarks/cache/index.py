@@ -6,8 +6,8 @@ Vectors of 384 numbers, all in one partition, of a mixture: 2,000 topics, each a
 entry is its topic and 0.9 of another normal vector, brought to length 1. Two of one topic are 0.55
 alike, two of different ones 0. Asked are 1,000 that are 0.85 to 0.95 like an entry, and 1,000 drawn
 from the mixture like the entries. Recall is the share of questions whose first neighbour is the one
-that a scan of the float32 vectors finds; `lost` is by how much the one that was found is less alike,
-at worst. Entries come 5,000 at a time, as fast as the index takes them, and then it may finish.
+that a scan of the float32 vectors finds; `lost` is by how much the one that was found is less
+alike, at worst. Entries come 5,000 at a time, as fast as the index takes them, and then it may finish.
 
 A pause is by how much a task that sleeps for a millisecond on the event loop wakes late. Other
 processes make it late too: `idle` is what it is while nothing happens here.

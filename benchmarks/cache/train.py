@@ -34,7 +34,7 @@ EPOCHS, BATCH, RATE, DECAY = 3, 256, 2e-3, 0.1
 SMOOTHING = 0.02
 MOST_WRONG = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Shares of wrong answers that a threshold is shipped for."""
-RESERVE = 0.7
+RESERVE = 1.0
 """Of each, what the corpus may use up: the questions of others are not like those we thought of."""
 
 BEFORE = ("please ", "could you tell me ", "hi, ", "hey ", "quick question: ", "i'd like to know: ")

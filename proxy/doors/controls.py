@@ -18,6 +18,8 @@ VALUE_LIMIT = 256  # characters of a name or id
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _PREFIX = b"x-turnout-"
+_WHOLE = frozenset({b"x-turnout-metadata", b"x-turnout-cache"})
+"""Headers that are not cut to a name's length."""
 
 NOTHING_ASKED = Controls()
 _BY_BODY = frozenset({"user", "metadata"})
@@ -67,7 +69,10 @@ def check_forwardable(value: str, name: str) -> None:
 def _text(name: bytes, value: bytes) -> str:
     text = value.decode("utf-8", "replace")
     check_forwardable(text, name.decode("latin-1"))
-    return text if name == b"x-turnout-metadata" else text[:VALUE_LIMIT]
+    if name == b"x-turnout-cache" and len(text) > 4 * VALUE_LIMIT:  # a cut would lose directives
+        message = f"x-turnout-cache may be {4 * VALUE_LIMIT} characters at most"
+        raise InvalidRequest(message, param="x-turnout-cache")
+    return text if name in _WHOLE else text[:VALUE_LIMIT]
 
 
 def _metadata(text: str | None) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Questions of this process, found by their vectors: the index of a single server, in memory.
 
-A partition is a few rows that lie side by side, and most never become more. What is near is found
-by looking at all of them: 2,000 vectors of 384 numbers take 0.15 ms, on the event loop. More are
-looked at in a thread, and beyond 50,000 that thread builds a graph beside the rows (HNSW, usearch):
-whatever is not in it yet is still looked at, row by row.
+Nothing is trained or built, and nothing that is there is skipped: every row of a partition is
+looked at. Most partitions are a few rows, and all their cosines are worked out. Of a larger one the
+signs of the vectors' numbers are looked at first, a bit each, and cosines are worked out for the
+256 rows whose signs differ least: a tenth of the work. docs/cache-index.md says how seldom that
+misses the nearest. Beyond some thousand rows it is done in a thread.
 
-    LocalVectors   partitions, what ends and what has to go, the thread
+    LocalVectors   partitions, what ends and what has to go
     _Entries       what else is known of a question, and which one ends first
-    _Rows          a partition's vectors that are looked at one by one
-    _Graph         a large partition's vectors that are found by hopping
+    _Rows          a partition's vectors
 
 A vector is kept in a byte a number. Its largest number becomes 127 (a cosine does not mind), so
 that a cosine is wrong by 0.003 at most, where one scale for all would lose 0.013. The question
@@ -21,39 +21,32 @@ been used before: a key that a thread found is worth nothing once its slot is an
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from usearch.index import Index
 
 from proxy.semantic.meaning import Bytes, Floats
 from proxy.semantic.vectors import Neighbour
-from proxy.tasks import end, spawn
 
 MAX_ENTRIES = 100_000
-GRAPH_FROM = 50_000  # rows of a partition before it gets a graph
-WAITING = 256  # rows that wait before the graph takes them in
-SCANNED_HERE = 768_000  # numbers that are looked at on the event loop: 0.15 ms
-BLOCK = 196_608  # numbers a block: as floats they fit the cache, and BLAS starts no threads
+SEARCHED_HERE = 1_152_000  # numbers of a partition that is searched on the event loop: 0.2 ms
+SIGNED = 1024  # rows beyond which signs are looked at first
+PICKED = 256  # rows whose cosines are worked out then, at least
+MANY = 1024  # rows of which one more is picked
+BLOCK = 3_145_728  # numbers a block of rows
+DOTTED = 196_608  # numbers a product: as floats they fit the cache, and BLAS starts no threads
 SLOTS = 1024  # texts a block
+SHARDS = 256  # of the table of ids: a whole one would take 50 ms to grow, at a million
 TIDIED = 16  # entries that have ended and are removed at each call
-BATCH = 64  # rows that the graph takes in at once at most
-SECONDS = 0.005  # that the thread builds before it looks whether someone asks
-MARGIN = 12  # more than asked for, since the graph is searched by less exact cosines
-DEEPEST = 4096  # found in the graph at most, where most of what is found is gone
 DROPPED = 256  # entries that are dropped before others have their turn
-CONNECTIVITY, BUILDING, SEARCHING = 16, 64, 96
-"""The graph's edges a node, and how many candidates it weighs: docs/cache-index.md."""
 
-T = TypeVar("T")
 Records = NDArray[Any]
 """Structured: `vector` int8 [width], `inverse` of its length, `key`."""
-Hits = dict[int, float]
-"""Keys, and the cosines of their vectors with what was asked."""
+Signs = NDArray[np.uint64]
+"""[words, rows]: a bit for each number of a vector, set where it is more than 0."""
 
 
 class _Texts:
@@ -75,12 +68,12 @@ class _Texts:
 
 class _Entries:
     """All entries but their vectors, by slot. `rows` says where in its partition's rows an entry
-    is, or -1 if it is in the graph; `ends` are epoch seconds."""
+    is; `ends` are epoch seconds."""
 
     def __init__(self) -> None:
         self.rows = array("i")
         self.ends = array("d")
-        self._slots: dict[str, int] = {}
+        self._slots: tuple[dict[str, int], ...] = tuple({} for _ in range(SHARDS))
         self._texts = _Texts()
         self._uses = array("I")
         self._free = array("i")
@@ -89,12 +82,12 @@ class _Entries:
         self._places = array("i")
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._heap)
 
     def add(self, id: str, question: str, partition: str, ends: float) -> int:
         """Its slot."""
         slot = self._free.pop() if self._free else self._new_slot()
-        self._slots[id] = slot
+        self._slots[hash(id) % SHARDS][id] = slot
         self._texts[slot] = (id, question.encode("utf-8", "surrogatepass"), partition)
         self.ends[slot] = ends
         self._heap.append(slot)
@@ -102,7 +95,8 @@ class _Entries:
         return slot
 
     def remove(self, slot: int) -> None:
-        del self._slots[self._texts[slot][0]]
+        name = self._texts[slot][0]
+        del self._slots[hash(name) % SHARDS][name]
         last = self._heap.pop()
         if last != slot:
             self._replace(self._places[slot], last)
@@ -112,7 +106,7 @@ class _Entries:
         self._free.append(slot)
 
     def slot_of(self, id: str) -> int | None:
-        return self._slots.get(id)
+        return self._slots[hash(id) % SHARDS].get(id)
 
     def key_of(self, slot: int) -> int:
         return self._uses[slot] << 32 | slot
@@ -182,151 +176,94 @@ class _Entries:
 class _Rows:
     """A partition's records in blocks, without gaps: the last one fills the place of one that goes.
 
-    All but `near` are for the event loop. `near` may run in a thread meanwhile: what it finds is
-    true, and it may miss a record that changes its place at that moment.
+    `near` may run in a thread while the event loop does the rest. What it finds then is to be
+    measured again, and it may miss a record that changes its place at that moment.
     """
 
-    __slots__ = ("_blocks", "_length", "count", "name")
+    __slots__ = ("_blocks", "_length", "_signs", "count", "name")
 
     def __init__(self, name: str, width: int) -> None:
         self.name = name
         self.count = 0
-        self._length = max(16, BLOCK // width)  # of a block
+        self._length = max(16, BLOCK // width)  # rows a block
         self._blocks: list[Records] = []
+        self._signs: list[Signs] = []  # of each block; none while there are few rows
 
     def append(self, record: Records) -> int:
         """Takes an array of one record, for good. Its row."""
         number, at = divmod(self.count, self._length)
         if number == len(self._blocks):
-            self._blocks.append(record)
-        else:
-            if at == len(self._blocks[number]):
-                self._resize(number, min(self._length, max(at + 1, at * 3 // 2)))
-            self._blocks[number][at] = record[0]
+            length = self._length if number else 1  # only the first one grows
+            self._blocks.append(np.empty(length, dtype=record.dtype))
+            if self._signs:
+                self._signs.append(np.empty((len(self._signs[0]), length), dtype=np.uint64))
+        elif at == len(self._blocks[number]):
+            self._resize(number, min(self._length, max(at + 1, at * 3 // 2)))
+        self._blocks[number][at] = record[0]
+        if self._signs:
+            self._signs[number][:, at] = _signs(record["vector"])[:, 0]
         self.count += 1
+        if self.count > SIGNED and not self._signs:
+            self._signs = [_signs(block["vector"]) for block in self._blocks]
         return self.count - 1
 
     def remove(self, row: int) -> int | None:
         """The key of the record that is in that row now, if there is one."""
         self.count -= 1
-        number, at = divmod(self.count, self._length)
-        last, moved = self._blocks[number], None
+        (number, at), (last, end) = divmod(row, self._length), divmod(self.count, self._length)
+        moved = None
         if row != self.count:
-            self._blocks[row // self._length][row % self._length] = last[at]
-            moved = int(last["key"][at])
-        if not at:
-            self._blocks.pop()
-        elif 4 * at < len(last):
-            self._resize(number, 2 * at)
+            moved = int(self._blocks[last]["key"][end])
+            self._blocks[number][at] = self._blocks[last][end]
+            if self._signs:
+                self._signs[number][:, at] = self._signs[last][:, end]
+        if self.count < SIGNED // 2:
+            self._signs.clear()
+        if not end:
+            del self._blocks[last], self._signs[last:]
+        elif not last and 4 * end < len(self._blocks[0]):
+            self._resize(0, 2 * end)
         return moved
 
-    def newest(self, most: int) -> Records:
-        """Copies of the last records, the last one first."""
-        return self._copies(self._blocks, range(self.count - 1, -1, -1)[:most])
+    def near(self, query: Floats, most: int) -> list[int]:
+        """Keys, the nearest first. `query` has length 1."""
+        signs, blocks = list(self._signs), list(self._blocks)
+        count = min(self.count, sum(map(len, blocks)))
+        if not count:
+            return []
+        if len(signs) == len(blocks):
+            picked = max(PICKED, count // MANY, 4 * most)
+            records = self._pick(blocks, _alike(signs, query, count, picked))
+        else:
+            records = np.concatenate(blocks)[:count] if len(blocks) > 1 else blocks[0][:count]
+        cosines = _cosines(records, query)
+        if most < len(cosines):
+            nearest = np.argpartition(-cosines, most - 1)[:most]
+            records, cosines = records[nearest], cosines[nearest]
+        keys: list[int] = records["key"][np.argsort(-cosines)].tolist()
+        return keys
 
-    def near(self, query: Floats, most: int) -> Hits:
-        blocks = list(self._blocks)
-        if not blocks:
-            return {}
-        count = min(self.count, (len(blocks) - 1) * self._length + len(blocks[-1]))
-        floats = np.empty((min(self._length, count), len(query)), dtype=np.float32)
-        cosines = np.empty(count, dtype=np.float32)
-        for begin, block in zip(range(0, count, self._length), blocks, strict=False):
-            part = cosines[begin : begin + self._length]
-            np.copyto(floats[: len(part)], block["vector"][: len(part)])
-            np.dot(floats[: len(part)], query, out=part)
-            part *= block["inverse"][: len(part)]
-        rows: Iterable[int] = range(count)
-        if most < count:
-            rows = np.argpartition(cosines, -most)[-most:].tolist()
-        # A row may be another's by now: whose it is and how near that is are read in one piece.
-        found = self._copies(blocks, rows)
-        cosines = found["vector"].astype(np.float32) @ query * found["inverse"]
-        return dict(zip(found["key"].tolist(), cosines.tolist(), strict=True))
+    def cosines(self, rows: Sequence[int], query: Floats) -> list[float]:
+        """Those of some rows with `query`, in their order."""
+        found = [self._blocks[row // self._length][row % self._length] for row in rows]
+        cosines: list[float] = _cosines(np.array(found), query).clip(-1, 1).tolist()
+        return cosines
 
-    def _copies(self, blocks: list[Records], rows: Iterable[int]) -> Records:
-        return np.array([blocks[row // self._length][row % self._length] for row in rows])
+    def _pick(self, blocks: Sequence[Records], rows: NDArray[np.intp]) -> Records:
+        """Copies of some rows' records; `rows` ascends."""
+        ends = np.searchsorted(rows, np.arange(1, len(blocks)) * self._length)
+        parts = zip(blocks, np.split(rows % self._length, ends), strict=True)
+        return np.concatenate([block[part] for block, part in parts if len(part)])
 
     def _resize(self, number: int, length: int) -> None:
         block = self._blocks[number]
-        resized = np.empty(length, dtype=block.dtype)
         kept = min(length, len(block))
-        resized[:kept] = block[:kept]
-        self._blocks[number] = resized
-
-
-class _Graph:
-    """What a large partition's rows become. For the thread alone, but for `live` and its length.
-
-    Nothing is ever taken out: what is gone is left out of what is found, until the graph is made
-    anew. (usearch 2.26's own removal leaves marks in its table of keys that fill it up.) Nor may
-    two threads use one graph: from Python all of them would work in the same place.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._index = Index(
-            ndim=width,
-            metric="cos",
-            dtype="i8",
-            connectivity=CONNECTIVITY,
-            expansion_add=BUILDING,
-            expansion_search=SEARCHING,
-        )
-        self._count = 0
-        self.live = 0  # entries that are in it and not gone; the event loop's
-
-    def __len__(self) -> int:
-        return self._count
-
-    @property
-    def is_wasteful(self) -> bool:
-        """A third of it is gone."""
-        return len(self) > 1.5 * self.live
-
-    def keys(self) -> NDArray[np.uint64]:
-        return np.asarray(self._index.keys[:], dtype=np.uint64)
-
-    def add(self, keys: NDArray[np.uint64], vectors: Bytes) -> int:
-        """Takes in the first ones, for `SECONDS`. How many those were: one at least."""
-        until = time.perf_counter() + SECONDS
-        added = 0
-        while added < len(keys) and (not added or time.perf_counter() < until):
-            some = slice(added, added + 4)
-            self._index.add(keys[some], vectors[some], threads=1)
-            added += len(keys[some])
-            self._count += len(keys[some])
-        return added
-
-    def near(self, query: Floats, most: int, is_live: Callable[[int], bool]) -> Hits:
-        coded, _ = _code(query)
-        wanted = most + MARGIN
-        while True:
-            wanted = min(wanted, DEEPEST, len(self))
-            if not wanted:
-                return {}
-            found = self._index.search(coded, wanted, threads=1).keys
-            live = np.array([key for key in found.tolist() if is_live(key)], dtype=np.uint64)
-            if len(live) >= most or wanted in (DEEPEST, len(self)):
-                return self._measured(live, query)
-            wanted *= 4
-
-    def copy(self, keys: NDArray[np.uint64], into: "_Graph") -> int:
-        """Puts the first of these into another, as `add` does."""
-        return into.add(keys, self._vectors(keys)) if len(keys) else 0
-
-    def free(self) -> None:
-        """A million entries take a while."""
-        self._index.reset()  # type: ignore[no-untyped-call]  # the library's stubs lack it
-
-    def _measured(self, keys: NDArray[np.uint64], query: Floats) -> Hits:
-        if not len(keys):
-            return {}
-        vectors = self._vectors(keys).astype(np.float32)
-        cosines = vectors @ query / np.linalg.norm(vectors, axis=1)
-        return dict(zip(keys.tolist(), cosines.tolist(), strict=True))
-
-    def _vectors(self, keys: NDArray[np.uint64]) -> Bytes:
-        return np.array(self._index.get(keys), dtype=np.int8)
+        self._blocks[number] = np.empty(length, dtype=block.dtype)
+        self._blocks[number][:kept] = block[:kept]
+        if self._signs:
+            signs = self._signs[number]
+            self._signs[number] = np.empty((len(signs), length), dtype=np.uint64)
+            self._signs[number][:, :kept] = signs[:, :kept]
 
 
 class LocalVectors:
@@ -334,36 +271,28 @@ class LocalVectors:
 
     All vectors have the width of the first; another one raises `ValueError`. One that has no
     direction (all zeros, or not finite) is near nothing, and not kept. Beyond `max_entries` those
-    go first that would end first; `evicted` counts them. A partition gets a graph at more than
-    `graph_from` rows.
+    go first that would end first; `evicted` counts them.
     """
 
     def __init__(
-        self,
-        max_entries: int = MAX_ENTRIES,
-        clock: Callable[[], float] = time.time,
-        graph_from: int = GRAPH_FROM,
+        self, max_entries: int = MAX_ENTRIES, clock: Callable[[], float] = time.time
     ) -> None:
         self.evicted = 0
         self._max_entries = max_entries
         self._clock = clock
-        self._graph_from = graph_from
         self._width = 0
         self._entries = _Entries()
         self._partitions: dict[str, _Rows] = {}
-        self._graphs: dict[str, _Graph] = {}
-        self._builders: dict[str, asyncio.Task[None]] = {}
-        self._executor: ThreadPoolExecutor | None = None
 
     async def add(
         self, partition: str, id: str, question: str, vector: Floats, expires_at: float
     ) -> None:
         """Makes a question findable until `expires_at` (epoch seconds); one of the same id goes."""
         self._check(vector)
-        coded, inverse = _code(vector)
         self._remove_id(id)
         now = self._clock()
         self._tidy(now)
+        coded, inverse = _code(vector)
         if expires_at <= now or not inverse:
             return
         rows = self._partitions.get(partition)
@@ -374,8 +303,9 @@ class LocalVectors:
         record[0] = (coded, inverse, self._entries.key_of(slot))
         self._entries.rows[slot] = rows.append(record)
         while len(self._entries) > self._max_entries:
-            self._evict(now)
-        self._build_if_due(partition)
+            first = self._entries.first()
+            self.evicted += self._entries.ends[first] > now
+            self._remove(first)
 
     async def nearest(self, partition: str, vector: Floats, count: int) -> list[Neighbour]:
         """The nearest, nearest first."""
@@ -383,16 +313,20 @@ class LocalVectors:
         now = self._clock()
         self._tidy(now)
         length = float(np.linalg.norm(vector))
-        if partition not in self._partitions or count < 1 or not 0 < length < float("inf"):
+        rows = self._partitions.get(partition)
+        if rows is None or count < 1 or not 0 < length < float("inf"):
             return []
         query = np.ascontiguousarray(vector, dtype=np.float32) / np.float32(length)
         most = count
         while True:
-            hits = await self._search(partition, query, most)
-            near = self._live(partition, hits, now)
-            if len(near) >= count or len(hits) < most:
+            if rows.count * self._width <= SEARCHED_HERE:
+                keys = rows.near(query, most)
+            else:
+                keys = await asyncio.to_thread(rows.near, query, most)
+            near = self._measured(partition, keys, query, now)
+            if len(near) >= count or len(keys) < most:
                 return near[:count]
-            most *= 8  # those that have ended were in the way
+            most *= 8  # some have ended, and were in the way
 
     async def drop(self, ids: Iterable[str]) -> None:
         """Those that are there go."""
@@ -405,47 +339,25 @@ class LocalVectors:
         """Questions that are there and have not ended."""
         return self._entries.count_after(self._clock())
 
-    async def settle(self) -> None:
-        """Waits until the rows that a graph is due to take in are in it."""
-        while self._builders:
-            await asyncio.wait(list(self._builders.values()))
-
     async def close(self) -> None:
-        """Ends the thread."""
-        for builder in list(self._builders.values()):
-            await end(builder)
-        if self._executor is not None:
-            await asyncio.to_thread(self._executor.shutdown)
+        """Lets go of everything."""
+        self._entries, self._partitions = _Entries(), {}
 
-    # Looking.
-
-    async def _search(self, partition: str, query: Floats, most: int) -> Hits:
-        rows, graph = self._partitions.get(partition), self._graphs.get(partition)
-        if rows is None:
-            return {}
-        if graph is None and rows.count * self._width <= SCANNED_HERE:
-            return rows.near(query, most)
-        return await self._run(self._search_both, rows, graph, query, most)
-
-    def _search_both(self, rows: _Rows, graph: _Graph | None, query: Floats, most: int) -> Hits:
-        """In the thread."""
-        hits = rows.near(query, most)
-        if graph is not None:
-            hits |= graph.near(query, most, lambda key: self._entries.find(key) is not None)
-        return hits
-
-    def _live(self, partition: str, hits: Hits, now: float) -> list[Neighbour]:
-        near = []
-        for key, similarity in sorted(hits.items(), key=lambda hit: -hit[1]):
-            slot = self._entries.find(key)
-            if slot is None or self._entries.ends[slot] <= now:
-                continue
-            if self._entries.partition_of(slot) != partition:  # never so; and never to be relied on
-                continue
-            near.append(self._entries.neighbour(slot, min(1.0, max(-1.0, similarity))))
-        return near
-
-    # Going.
+    def _measured(
+        self, partition: str, keys: Iterable[int], query: Floats, now: float
+    ) -> list[Neighbour]:
+        """What is there of it, as it is now, nearest first."""
+        entries = self._entries
+        found = (entries.find(key) for key in keys)
+        slots = [slot for slot in found if slot is not None and entries.ends[slot] > now]
+        # Never another partition's; and never to be relied on.
+        slots = [slot for slot in slots if entries.partition_of(slot) == partition]
+        if not slots:
+            return []
+        rows = self._partitions[partition]
+        cosines = rows.cosines([entries.rows[slot] for slot in slots], query)
+        near = [entries.neighbour(*pair) for pair in zip(slots, cosines, strict=True)]
+        return sorted(near, key=lambda each: -each.similarity)
 
     def _remove_id(self, id: str) -> None:
         slot = self._entries.slot_of(id)
@@ -453,24 +365,16 @@ class LocalVectors:
             self._remove(slot)
 
     def _remove(self, slot: int) -> None:
-        name = self._entries.partition_of(slot)
+        rows = self._partitions[self._entries.partition_of(slot)]
         row = self._entries.rows[slot]
-        self._entries.remove(slot)
-        if row < 0:
-            self._graphs[name].live -= 1
-            self._build_if_due(name)
-        else:
-            self._take(self._partitions[name], row)
-        if not self._partitions[name].count and name not in self._graphs:
-            del self._partitions[name]
-
-    def _take(self, rows: _Rows, row: int) -> None:
-        """A row goes, and another one takes its place."""
         moved = rows.remove(row)
         if moved is not None:
-            slot = self._entries.find(moved)
-            assert slot is not None
-            self._entries.rows[slot] = row
+            other = self._entries.find(moved)
+            assert other is not None
+            self._entries.rows[other] = row
+        self._entries.remove(slot)
+        if not rows.count:
+            del self._partitions[rows.name]
 
     def _tidy(self, now: float) -> None:
         """Some of those that have ended go; those that have not had their turn are not found."""
@@ -479,77 +383,49 @@ class LocalVectors:
                 break
             self._remove(self._entries.first())
 
-    def _evict(self, now: float) -> None:
-        slot = self._entries.first()
-        self.evicted += self._entries.ends[slot] > now
-        self._remove(slot)
-
-    # Building graphs, in the background.
-
-    def _build_if_due(self, name: str) -> None:
-        if name not in self._builders and self._is_due(name, WAITING):
-            builder = spawn(self._build(name), "build the index of questions")
-            self._builders[name] = builder
-            builder.add_done_callback(lambda _: self._builders.pop(name))
-
-    def _is_due(self, name: str, waiting: int) -> bool:
-        graph, rows = self._graphs.get(name), self._partitions.get(name)
-        if graph is None or rows is None:
-            return rows is not None and rows.count > self._graph_from
-        return rows.count >= waiting or graph.is_wasteful
-
-    async def _build(self, name: str) -> None:
-        while self._is_due(name, 1):
-            graph = self._graphs.get(name)
-            if graph is None:
-                graph = self._graphs[name] = _Graph(self._width)
-            if graph.is_wasteful:
-                await self._renew(name, graph)
-            else:
-                await self._move(self._partitions[name], graph)
-
-    async def _move(self, rows: _Rows, graph: _Graph) -> None:
-        """The newest rows go into the graph. They stay rows until they are in it; and nothing
-        comes in the place of the last ones but what is newer, so that no search misses any."""
-        records = rows.newest(BATCH)
-        keys = records["key"].copy()
-        added = await self._run(graph.add, keys, np.ascontiguousarray(records["vector"]))
-        for key in keys[:added].tolist():
-            slot = self._entries.find(key)
-            if slot is not None:
-                self._take(rows, self._entries.rows[slot])
-                self._entries.rows[slot] = -1
-                graph.live += 1
-
-    async def _renew(self, name: str, graph: _Graph) -> None:
-        """What is left of a graph becomes a new one; the old one serves until then."""
-        fresh = _Graph(self._width)
-        keys = await self._run(graph.keys)
-        done = 0
-        while done < len(keys):
-            part = keys[done : done + BATCH]
-            live = np.array([k for k in part.tolist() if self._entries.find(k) is not None], "u8")
-            copied = await self._run(graph.copy, live, fresh)
-            done += len(part) if copied == len(live) else int(np.argmax(part == live[copied]))
-        fresh.live = graph.live
-        del self._graphs[name]
-        if fresh.live:
-            self._graphs[name] = fresh
-        elif not self._partitions[name].count:
-            del self._partitions[name]
-        await self._run(graph.free)
-
-    async def _run(self, work: Callable[..., T], *args: Any) -> T:
-        """In the one thread, one after another."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="turnout-index")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, partial(work, *args))
-
     def _check(self, vector: Floats) -> None:
         if vector.ndim != 1 or not len(vector) or len(vector) != (self._width or len(vector)):
             raise ValueError(f"a vector of {self._width} numbers is wanted, not {vector.shape}")
         self._width = len(vector)
+
+
+def _alike(signs: Sequence[Signs], query: Floats, count: int, most: int) -> NDArray[np.intp]:
+    """The rows of the first `count` whose signs differ least from those of `query`, ascending."""
+    asked = _signs(query[np.newaxis])
+    rows, differences, begin = np.empty(0, np.intp), np.empty(0, np.uint16), 0
+    bound = len(query)
+    for block in signs:
+        words = block[:, : count - begin]
+        differing = np.bitwise_count(words ^ asked).sum(axis=0, dtype=np.uint16)
+        few = np.flatnonzero(differing <= bound)
+        rows = np.concatenate([rows, few + begin])
+        differences = np.concatenate([differences, differing[few]])
+        if len(rows) > 2 * most:
+            kept = np.argpartition(differences, most)[:most]
+            rows, differences = rows[kept], differences[kept]
+            bound = int(differences.max())
+        begin += len(differing)
+    if len(rows) > most:
+        rows = rows[np.argpartition(differences, most)[:most]]
+    return np.sort(rows)
+
+
+def _signs(vectors: NDArray[Any]) -> Signs:
+    """Those of vectors [rows, width]."""
+    bits = np.packbits(vectors > 0, axis=1)
+    if bits.shape[1] % 8:
+        bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8)))
+    return np.ascontiguousarray(bits.view(np.uint64).T)
+
+
+def _cosines(records: Records, query: Floats) -> Floats:
+    cosines = np.empty(len(records), dtype=np.float32)
+    step = max(16, DOTTED // len(query))
+    for begin in range(0, len(records), step):
+        some = slice(begin, begin + step)
+        np.dot(records["vector"][some].astype(np.float32), query, out=cosines[some])
+    cosines *= records["inverse"]
+    return cosines
 
 
 @cache

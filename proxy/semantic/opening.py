@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-# Before usearch, of the index: loaded after it, onnxruntime 1.31 crashes the process.
-import onnxruntime  # noqa: F401
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.cache.answers import Answers

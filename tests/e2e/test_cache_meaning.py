@@ -19,11 +19,13 @@ from tests.e2e.test_cache import CACHE, COST, PRICES, TOOL, new_key, reload, say
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import Received, Script, Upstream
 
-ASKED = "What is the capital of Australia?"
-OTHERWISE = "Which city is the capital of Australia?"
-THIRD = "Tell me the capital city of Australia."
-CANBERRA = "The capital of Australia is Canberra."
-SYDNEY = "It is Sydney."
+# Scores of 0.99 each, where 5 % wants 0.92: the prior may be trained anew.
+ASKED = "Is it safe to eat raw eggs?"
+OTHERWISE = "Are raw eggs safe to eat?"
+THIRD = "Is eating raw eggs safe?"
+YES = "Yes, raw eggs are safe to eat if they are fresh."
+YES_AGAIN = "Yes, fresh raw eggs can be eaten safely."
+NO = "No, raw eggs are not safe to eat."
 NEW, NEAR = "miss; reason=none-near", re.compile(r"miss; reason=(score|floor|guard:[a-z]+)")
 
 
@@ -132,7 +134,7 @@ class TestHits:
         second = await gateway.post(body(OTHERWISE))
         found = re.fullmatch(r"hit; tier=semantic; sim=(0\.\d\d); age=[01]", second.headers[CACHE])
         assert found is not None, second.headers[CACHE]
-        assert 0.9 <= float(found[1]) <= 0.99  # by sentence-transformers: 0.96
+        assert 0.97 <= float(found[1]) <= 0.99  # 0.98 by the encoder
         assert words(second) == words(first) == "Answer 1. It is there."
         assert len(up.log) == 1
         names = ("x-turnout-attempts", "x-turnout-cost-usd", "x-turnout-model")
@@ -195,9 +197,10 @@ class TestHits:
         assert (await metrics(gateway))["entries"] == 1
 
 
+CAPITAL = "What is the capital of Australia?"
 TRAPS = [
-    (ASKED, OTHERWISE, "What is the capital of Austria?"),
-    (ASKED, OTHERWISE, "What is the largest city of Australia?"),
+    (CAPITAL, "Tell me the capital of Australia.", "What is the capital of Austria?"),
+    (CAPITAL, "Name the capital of Australia.", "What is the largest city of Australia?"),
     (
         "What is the status of order 48213?",
         "Status of order 48213, please?",
@@ -208,11 +211,8 @@ TRAPS = [
         "3 miles is how many feet?",
         "How many feet are in 5 miles?",
     ),
-    (
-        "Is it safe to eat raw eggs?",
-        "Is eating raw eggs safe?",
-        "Is it not safe to eat raw eggs?",
-    ),
+    (ASKED, OTHERWISE, "Is it not safe to eat raw eggs?"),
+    (ASKED, THIRD, "Is it safe to eat raw fish?"),
     (
         "How do I enable dark mode in Firefox?",
         "How can I turn on dark mode in Firefox?",
@@ -244,13 +244,12 @@ class TestTraps:
 
     async def test_what_means_the_same_is_mostly_served(self, gateway: Gateway) -> None:
         """So that nothing being served is no pass above."""
-        pairs = [*{kept: same for kept, same, _ in TRAPS}.items()]
         served = 0
-        for number, (kept, same) in enumerate(pairs):
+        for number, (kept, same, _) in enumerate(TRAPS):
             room = f"namespace=n{number}"
             assert (await ask(gateway, kept, room)).said == NEW
             served += (await ask(gateway, same, room)).said == "semantic"
-        assert served >= len(pairs) // 2
+        assert served >= len(TRAPS) // 2
 
 
 PICTURE = [
@@ -425,7 +424,7 @@ class TestBeforeItIsCertified:
     async def test_one_percent_is_never_served_by_the_prior(
         self, tmp_path: Path, up: Upstream
     ) -> None:
-        answer(up, CANBERRA)
+        answer(up, YES)
         async with meaning(tmp_path, config(up, ""), up) as gateway:
             said = [(await ask(gateway, question)).said for question in (ASKED, OTHERWISE, THIRD)]
             found = await labelled(gateway, 2)
@@ -438,7 +437,7 @@ class TestBeforeItIsCertified:
     async def test_what_only_reports_serves_nothing_and_labels_all(
         self, tmp_path: Path, up: Upstream
     ) -> None:
-        answer(up, CANBERRA, CANBERRA, SYDNEY)
+        answer(up, YES, YES, NO)
         text = config(up, "max_wrong: 5%, serve: false, shadow: 100%")
         async with meaning(tmp_path, text, up) as gateway:
             said = [await ask(gateway, question) for question in (ASKED, OTHERWISE, THIRD)]
@@ -446,7 +445,7 @@ class TestBeforeItIsCertified:
             counts = await metrics(gateway)
         shadow = "miss; reason=shadow"
         assert [one.said for one in said] == [NEW, shadow, shadow]
-        assert [one.text for one in said] == [CANBERRA, CANBERRA, SYDNEY]
+        assert [one.text for one in said] == [YES, YES, NO]
         assert len(up.log) == 3  # nothing is asked twice
         assert (found["state"], found["labels"], found["quarantined"]) == ("shadow", 2, 0)
         assert found["curve"][0]["wrong"] == 0.5
@@ -455,7 +454,7 @@ class TestBeforeItIsCertified:
         assert counts["misses"]["shadow"] == 2
 
     async def test_labels_survive_a_restart(self, tmp_path: Path, up: Upstream) -> None:
-        answer(up, CANBERRA)
+        answer(up, YES)
         async with meaning(tmp_path, config(up, ""), up) as gateway:
             for question in (ASKED, OTHERWISE, THIRD):
                 await ask(gateway, question)
@@ -474,11 +473,11 @@ class TestShadow:
     async def test_an_equal_answer_says_it_was_right(
         self, tmp_path: Path, up: Upstream, stream: bool
     ) -> None:
-        answer(up, CANBERRA, "Canberra is the capital of Australia.")
+        answer(up, YES, YES_AGAIN)
         async with meaning(tmp_path, config(up, self.CHECKED), up) as gateway:
             before = len(await gateway.rows())
             await ask(gateway, ASKED)
-            assert await ask(gateway, body(OTHERWISE, stream=stream)) == ("semantic", CANBERRA)
+            assert await ask(gateway, body(OTHERWISE, stream=stream)) == ("semantic", YES)
             found = await labelled(gateway, 1)
             rows = (await gateway.rows(before + 3))[before:]
             hit = next(row for row in rows if row["cached"])
@@ -502,27 +501,27 @@ class TestShadow:
         assert ledger["saved_usd"] == pytest.approx(COST / 1e9)
 
     async def test_another_answer_puts_the_entry_aside(self, tmp_path: Path, up: Upstream) -> None:
-        answer(up, SYDNEY, CANBERRA)
+        answer(up, NO, YES)
         async with meaning(tmp_path, config(up, self.CHECKED), up) as gateway:
             await ask(gateway, ASKED)
-            assert await ask(gateway, OTHERWISE) == ("semantic", SYDNEY)
+            assert await ask(gateway, OTHERWISE) == ("semantic", NO)
             found = await labelled(gateway, 1)
             assert (found["quarantined"], found["wrong"]["rate"]) == (1, 1)
-            assert await ask(gateway, OTHERWISE) == ("exact", CANBERRA)
+            assert await ask(gateway, OTHERWISE) == ("exact", YES)
             # Not even who asks the very same has it, nor does it serve by meaning again.
             only = {CACHE: "exact, only-if-cached"}
             assert (await gateway.post(body(ASKED), headers=only)).status == 504
-            assert await ask(gateway, ASKED, "only-if-cached") == ("semantic", CANBERRA)
+            assert await ask(gateway, ASKED, "only-if-cached") == ("semantic", YES)
 
     async def test_a_check_that_fails_is_nobodys_trouble(
         self, tmp_path: Path, up: Upstream
     ) -> None:
-        scripts = iter([fake.chat_reply(CANBERRA), fake.error_reply(500)])
+        scripts = iter([fake.chat_reply(YES), fake.error_reply(500)])
         up.on(lambda _: next(scripts))
         async with meaning(tmp_path, config(up, self.CHECKED), up) as gateway:
             before = len(await gateway.rows())
             await ask(gateway, ASKED)
-            assert await ask(gateway, OTHERWISE) == ("semantic", CANBERRA)
+            assert await ask(gateway, OTHERWISE) == ("semantic", YES)
             rows = (await gateway.rows(before + 3))[before:]
             shadow = next(row for row in rows if row["service_name"] == "turnout:shadow")
             assert (shadow["status_code"], shadow["outcome"], shadow["attempts"]) == (
@@ -533,8 +532,8 @@ class TestShadow:
     async def test_a_check_under_way_at_the_end_is_waited_for(
         self, tmp_path: Path, up: Upstream
     ) -> None:
-        slow = [fake.Sleep(0.3), *fake.chat_reply(CANBERRA)]
-        up.on(lambda _: slow if len(up.log) == 2 else fake.chat_reply(CANBERRA))
+        slow = [fake.Sleep(0.3), *fake.chat_reply(YES)]
+        up.on(lambda _: slow if len(up.log) == 2 else fake.chat_reply(YES))
         text = config(up, self.CHECKED)
         async with meaning(tmp_path, text, up) as gateway:
             await ask(gateway, ASKED)
@@ -674,7 +673,7 @@ class TestProvidersEmbeddings:
     def script(up: Upstream, status: int = 200) -> None:
         def reply(received: Received) -> Script:
             if not received.path.endswith("/embeddings"):
-                return say(received, CANBERRA)
+                return say(received, YES)
             if status != 200:
                 return fake.error_reply(status)
             data = [
@@ -712,11 +711,11 @@ class TestProvidersEmbeddings:
 
 class TestManyAtOnce:
     PHRASES = (
-        "What's the capital of Australia?",
-        "Which city is Australia's capital?",
-        "Name the capital of Australia.",
-        "Could you tell me what the capital of Australia is?",
-        "What is the name of Australia's capital city?",
+        "Are raw eggs safe to eat?",
+        "Can I eat raw eggs safely?",
+        "Is eating raw eggs safe?",
+        "Is it OK to eat raw eggs?",
+        "Can one safely eat raw eggs?",
     )
 
     async def test_the_loop_goes_on_while_questions_are_embedded(
@@ -724,14 +723,20 @@ class TestManyAtOnce:
     ) -> None:
         """Twenty at once are 150 ms of the encoder's time, in batches of up to 80."""
         await ask(gateway, ASKED)
-        pauses = []
-        for turn in range(3):  # other programs have this machine's cores too: the best of three
-            asked = [body(f"{phrase} Thanks{'!' * (5 * turn + n)}")
-                     for phrase in self.PHRASES for n in range(1, 5)]  # fmt: skip
-            said, pause = await watched(gateway, asked)
+        busy, pauses = [], []
+        for turn in range(3):
+            asked = [
+                body(f"{phrase} Thanks{'!' * (5 * turn + number)}")
+                for phrase in self.PHRASES
+                for number in range(1, 5)
+            ]
+            said, work, pause = await watched(gateway, asked)
             assert all(one == "semantic" or one.startswith("miss; reason=") for one in said)
+            busy.append(work)
             pauses.append(pause)
-        assert min(pauses) < 0.05, pauses
+        # Other programs have this machine's cores too, so the clock's time says less.
+        assert min(busy) < 0.05, busy
+        assert min(pauses) < 0.2, pauses
         counts = await metrics(gateway)
         assert counts["stages"]["embed"]["count"] >= 60
         assert counts["hits"]["semantic"] >= 30
@@ -749,23 +754,25 @@ class TestManyAtOnce:
         assert counts["stages"]["embed"]["count"] - embedded <= 4
 
 
-async def watched(gateway: Gateway, asked: Sequence[Any]) -> tuple[list[str], float]:
-    """What is said to all of them, asked at once; the longest pause of the loop meanwhile."""
-    longest, done = 0.0, False
+async def watched(gateway: Gateway, asked: Sequence[Any]) -> tuple[list[str], float, float]:
+    """What is said to all of them, asked at once; and of one turn of the loop meanwhile the most
+    that it worked, and the longest that it took."""
+    most, longest, done = 0.0, 0.0, False
 
     async def beat() -> None:
-        nonlocal longest
-        before = time.perf_counter()
+        nonlocal most, longest
+        before = time.thread_time(), time.perf_counter()
         while not done:
             await asyncio.sleep(0.002)
-            now = time.perf_counter()
-            longest, before = max(longest, now - before), now
+            now = time.thread_time(), time.perf_counter()
+            most, longest = max(most, now[0] - before[0]), max(longest, now[1] - before[1])
+            before = now
 
     beating = asyncio.ensure_future(beat())
     got = await asyncio.gather(*(ask(gateway, given) for given in asked))
     done = True
     await beating
-    return [one.said for one in got], longest
+    return [one.said for one in got], most, longest
 
 
 class TestReport:
@@ -787,4 +794,4 @@ class TestReport:
         assert list(part["thresholds"]) == ["0.05"]
         assert 0.5 < part["thresholds"]["0.05"] < 1
         assert not part["certified"]
-        assert orjson.dumps(found).count(b"Australia") == 0
+        assert orjson.dumps(found).count(b"eggs") == 0

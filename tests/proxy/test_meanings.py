@@ -109,6 +109,7 @@ class TestOpening:
         ("error", "told"),
         [
             (ImportError("No module named 'numpy'", name="numpy"), f"wants numpy; type: {INSTALL}"),
+            (ImportError("it is broken"), f"wants it is broken; type: {INSTALL}"),
             (ValueError("no embedder 'one'"), "cache.semantic.embedder: no embedder 'one'"),
             (FileNotFoundError(2, "No such file", "prior.npz"), "No such file"),
         ],
@@ -240,7 +241,7 @@ print(sorted(name for name in sys.modules if name in heavy or name.startswith("p
 """
         assert python(code) == "[]"
 
-    def test_without_numpy_it_says_what_to_install(self) -> None:
+    def test_without_the_extra_it_says_what_to_install(self) -> None:
         code = """
 import asyncio, logging, sys
 sys.modules["numpy"] = None

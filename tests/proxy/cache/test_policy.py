@@ -21,7 +21,8 @@ MEANING = Meaning(
 
 
 def section(semantic: bool = False, **over: Any) -> CacheSection:
-    return CacheSection(semantic=SemanticSection(enabled=semantic), **over)
+    said = {"max_wrong": 0.01, "floor": 0.8, "shadow": 0.05, "temperature": 0.3}
+    return CacheSection(semantic=SemanticSection(enabled=semantic, **said), **over)
 
 
 def test_what_holds_where_nobody_says_anything() -> None:

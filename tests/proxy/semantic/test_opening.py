@@ -209,7 +209,7 @@ class TestOpenTier:
             await world.keep(opened)
             assert isinstance(opened.tier._vectors, LocalVectors)
             assert closed == []
-        assert closed == [opened.tier._vectors]  # it has a thread
+        assert closed == [opened.tier._vectors]
 
     async def test_labels_last(self, world: World) -> None:
         async with world.started() as opened:
@@ -289,9 +289,9 @@ class TestOpenTier:
             path.with_suffix(".away").rename(path)
 
 
-def test_native_libraries_are_loaded_in_an_order_that_they_bear() -> None:
-    """usearch loads its own library for all, and onnxruntime after that crashes the process."""
-    code = "import proxy.semantic.opening; import onnxruntime, usearch.index; print('alive')"
+def test_the_encoders_library_bears_what_is_loaded_before_it() -> None:
+    """It comes with the first question. After usearch 2.26 it would crash the process."""
+    code = "import proxy.semantic.opening; import onnxruntime; print('alive')"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )

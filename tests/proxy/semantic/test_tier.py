@@ -214,13 +214,14 @@ class TestFind:
 
     async def test_what_is_kept_ready_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "KEPT_SIDES", 3)
+        monkeypatch.setattr(module, "KEPT_READINGS", 2)
         world = World(CLOSE)
         for number in range(8):
             question = f"What is the capital of Australia{'!' * number}"
             world.embedder.cosines[question] = 0.99 - number / 1000
             await world.keep(question)
             assert (await find(world)).serve
-        assert (len(world.tier._sides), len(world.tier._readings)) == (3, 3)
+        assert (len(world.tier._sides), len(world.tier._readings)) == (3, 2)
         await world.tier.purge(Purge())
         assert (len(world.tier._sides), len(world.tier._readings)) == (0, 0)
 
