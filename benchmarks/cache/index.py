@@ -4,25 +4,25 @@
 
 Vectors of 384 numbers, all in one partition, of a mixture: 2,000 topics, each a normal vector; an
 entry is its topic and 0.9 of another normal vector, brought to length 1. Two of one topic are 0.55
-alike, two of different ones 0. Asked are 1,000 that are 0.85 to 0.95 like an entry, and 1,000 drawn
-from the mixture like the entries. Recall is the share of questions whose first neighbour is the one
-that a scan of the float32 vectors finds; `lost` is by how much the one that was found is less
-alike, at worst. Entries come 5,000 at a time, as fast as the index takes them, and then it may finish.
+alike, two of different ones 0. Asked are 1,000 that are 0.85 to 0.95 like an entry (near), and
+1,000 drawn from the mixture like the entries (anywhere). Recall is the share of questions whose
+first neighbour is the one that a scan of the float32 vectors finds; `lost` is by how much the one
+that was found is less alike, at worst. While entries are added someone asks every 20 ms.
 
 A pause is by how much a task that sleeps for a millisecond on the event loop wakes late. Other
 processes make it late too: `idle` is what it is while nothing happens here.
 
 `--corpus` embeds the project's own questions instead (23,000, some minutes): asked is the first
-rephrasing of each group, of all other texts, with and without a graph.
+rephrasing of each group, among all other texts.
 """
 
 import argparse
 import asyncio
 import os
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from benchmarks.cache import corpus
 from proxy.semantic.embedders.minilm import MiniLm
-from proxy.semantic.index import GRAPH_FROM, LocalVectors
+from proxy.semantic.index import LocalVectors
 from proxy.semantic.meaning import EmbedderUnavailable, Floats
 from proxy.semantic.vectors import Neighbour
 
@@ -52,20 +52,20 @@ class Found(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One size. Times in milliseconds but `build` (seconds)."""
+    """One size. Searches and pauses in milliseconds, an `add` in microseconds."""
 
     entries: int
     p50: float
     p99: float
-    building_p50: float
-    building_p99: float
-    build: float
+    adding_p50: float
+    adding_p99: float
+    add: float
     size: float
     near: Found
     anywhere: Found
     pause_idle: float
     pause_searching: float
-    pause_building: float
+    pause_adding: float
 
 
 class Beats:
@@ -123,12 +123,6 @@ def beside(vectors: Floats) -> Floats:
     return unit(cosine * vectors + np.sqrt(1 - cosine**2) * noise)
 
 
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    fields = Path("/proc/self/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def ask(vectors: LocalVectors, asked: Floats) -> tuple[list[list[Neighbour]], list[float]]:
     """One after another: what was found, and the milliseconds that each took."""
     found, took = [], []
@@ -147,15 +141,28 @@ async def ask_on(vectors: LocalVectors, asked: Floats, took: list[float]) -> Non
         await asyncio.sleep(0.02)
 
 
-async def fill(vectors: LocalVectors, given: Floats, since: int) -> float:
-    """Seconds until all of them are where they belong."""
-    began = time.perf_counter()
+async def fill(vectors: LocalVectors, given: Floats, since: int = 0) -> float:
+    """Seconds that adding took, without the other tasks' turns between."""
+    took = 0.0
     for number, vector in enumerate(given, start=since):
         text = f"{number:07d} how do I get from the station to the old town, please"
-        await vectors.add(PARTITION, f"{number:032x}", text[:60], vector, LATER)
+        began = time.perf_counter()
+        await vectors.add(PARTITION, f"{number:032x}", text, vector, LATER)
+        took += time.perf_counter() - began
         await asyncio.sleep(0)
-    await vectors.settle()
-    return time.perf_counter() - began
+    return took
+
+
+async def size_of(entries: int) -> float:
+    """Bytes an entry, texts of 60 characters and ids of 32 and all."""
+    vectors = LocalVectors(entries)
+    tracemalloc.start()
+    for number, block in enumerate(blocks(entries)):
+        await fill(vectors, block, number * BLOCK)
+    del block
+    size = tracemalloc.get_traced_memory()[0] / entries
+    tracemalloc.stop()
+    return size
 
 
 def compared(
@@ -185,34 +192,30 @@ async def measure(entries: int) -> Row:
     chance = np.random.default_rng(SEED)
     sources = np.sort(chance.choice(entries, ASKED, replace=False))
     anywhere = drawn(ASKED, 1_000_000)
-    idle, searching, building = Beats(), Beats(), Beats()
-    warm = LocalVectors()  # what is allocated once is no entry's
-    await fill(warm, drawn(BLOCK, 0)[:600], 0)
-    await ask(warm, anywhere[:1])
+    idle, searching, adding = Beats(), Beats(), Beats()
     async with beating(idle):
         await asyncio.sleep(5)
-    vectors, before, seconds = LocalVectors(entries), resident(), 0.0
-    picked, took_building, begin = [], [], 0
+    vectors, seconds = LocalVectors(entries), 0.0
+    picked, took_adding, begin = [], [], 0
     for block in blocks(entries):
         inside = sources[(sources >= begin) & (sources < begin + len(block))] - begin
         picked.append(block[inside])
-        asking = asyncio.create_task(ask_on(vectors, anywhere, took_building))
-        async with beating(building):
+        asking = asyncio.create_task(ask_on(vectors, anywhere, took_adding))
+        async with beating(adding):
             seconds += await fill(vectors, block, begin)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         begin += len(block)
-    del block
-    size = (resident() - before) / entries
     asked = np.concatenate([beside(np.concatenate(picked)), anywhere])
     async with beating(searching):
         found, took = await ask(vectors, asked)
     await vectors.close()
     near, far = compared(found, asked, blocks(entries))
     p50, p99 = np.percentile(took, [50, 99])
-    building_p50, building_p99 = np.percentile(took_building, [50, 99])
-    pauses = (idle.worst, searching.worst, building.worst)
-    return Row(entries, p50, p99, building_p50, building_p99, seconds, size, near, far, *pauses)
+    adding_p50, adding_p99 = np.percentile(took_adding, [50, 99])
+    pauses = (idle.worst, searching.worst, adding.worst)
+    add, size = seconds / entries * 1e6, await size_of(entries)
+    return Row(entries, p50, p99, adding_p50, adding_p99, add, size, near, far, *pauses)
 
 
 async def embedded(texts: Sequence[str]) -> list[Floats | None]:
@@ -238,32 +241,29 @@ async def measure_corpus() -> None:
     texts = [t for g in groups for t in (g.question, *g.same[1:], *(trap.text for trap in g.near))]
     asked = np.array([v for v in await embedded(asked_texts) if v is not None])
     given = np.array([v for v in await embedded(texts) if v is not None])
-    print(f"\n{len(given)} texts of the corpus, {len(asked)} asked, MiniLM\n")
-    print("| | recall@1 | lost | p50 ms | p99 ms |\n|---|---|---|---|---|")
-    for name, graph_from in (("rows", GRAPH_FROM), ("graph", 1_000)):
-        vectors = LocalVectors(len(given), graph_from=graph_from)
-        await fill(vectors, given, 0)
-        found, took = await ask(vectors, asked)
-        await vectors.close()
-        halves = compared(found, asked, iter([given]))
-        recall = sum(half.recall for half in halves) / 2
-        p50, p99 = np.percentile(took, [50, 99])
-        worst = max(half.lost for half in halves)
-        print(f"| {name} | {recall:.4f} | {worst:.4f} | {p50:.2f} | {p99:.2f} |")
+    vectors = LocalVectors(len(given))
+    await fill(vectors, given)
+    found, took = await ask(vectors, asked)
+    halves = compared(found, asked, iter([given]))
+    recall = sum(half.recall for half in halves) / 2
+    lost = max(half.lost for half in halves)
+    p50, p99 = np.percentile(took, [50, 99])
+    print(f"{len(given)} texts, {len(asked)} asked: recall@1 {recall:.4f}, lost {lost:.4f},")
+    print(f"p50 {p50:.2f} ms, p99 {p99:.2f} ms")
 
 
 HEAD = """\
-| entries | p50 ms | p99 ms | building: p50 ms | p99 ms | build s | bytes an entry | recall@1 near \
-| lost | recall@1 anywhere | lost | pause ms idle | searching | building |
+| entries | p50 ms | p99 ms | adding: p50 ms | p99 ms | add µs | bytes an entry | recall@1 near \
+| lost | recall@1 anywhere | lost | pause ms idle | searching | adding |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def shown(row: Row) -> str:
     return (
-        f"| {row.entries:,} | {row.p50:.2f} | {row.p99:.2f} | {row.building_p50:.2f} "
-        f"| {row.building_p99:.2f} | {row.build:.1f} | {row.size:.0f} | {row.near.recall:.3f} "
+        f"| {row.entries:,} | {row.p50:.2f} | {row.p99:.2f} | {row.adding_p50:.2f} "
+        f"| {row.adding_p99:.2f} | {row.add:.0f} | {row.size:.0f} | {row.near.recall:.3f} "
         f"| {row.near.lost:.4f} | {row.anywhere.recall:.3f} | {row.anywhere.lost:.4f} "
-        f"| {row.pause_idle:.1f} | {row.pause_searching:.1f} | {row.pause_building:.1f} |"
+        f"| {row.pause_idle:.1f} | {row.pause_searching:.1f} | {row.pause_adding:.1f} |"
     )
 
 

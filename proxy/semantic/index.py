@@ -3,7 +3,7 @@
 Nothing is trained or built, and nothing that is there is skipped: every row of a partition is
 looked at. Most partitions are a few rows, and all their cosines are worked out. Of a larger one the
 signs of the vectors' numbers are looked at first, a bit each, and cosines are worked out for the
-256 rows whose signs differ least: a tenth of the work. docs/cache-index.md says how seldom that
+512 rows whose signs differ least: a tenth of the work. docs/cache-index.md says how seldom that
 misses the nearest. Beyond some thousand rows it is done in a thread.
 
     LocalVectors   partitions, what ends and what has to go
@@ -32,10 +32,10 @@ from proxy.semantic.meaning import Bytes, Floats
 from proxy.semantic.vectors import Neighbour
 
 MAX_ENTRIES = 100_000
-SEARCHED_HERE = 1_152_000  # numbers of a partition that is searched on the event loop: 0.2 ms
+SEARCHED_HERE = 768_000  # numbers of a partition that is searched on the event loop: 0.2 ms
 SIGNED = 1024  # rows beyond which signs are looked at first
-PICKED = 256  # rows whose cosines are worked out then, at least
-MANY = 1024  # rows of which one more is picked
+PICKED = 512  # rows whose cosines are worked out then, at least
+MANY = 1024  # rows of which one is picked, if that makes more
 BLOCK = 3_145_728  # numbers a block of rows
 DOTTED = 196_608  # numbers a product: as floats they fit the cache, and BLAS starts no threads
 SLOTS = 1024  # texts a block
@@ -193,7 +193,7 @@ class _Rows:
         """Takes an array of one record, for good. Its row."""
         number, at = divmod(self.count, self._length)
         if number == len(self._blocks):
-            length = self._length if number else 1  # only the first one grows
+            length = self._length // 4 if number else 1
             self._blocks.append(np.empty(length, dtype=record.dtype))
             if self._signs:
                 self._signs.append(np.empty((len(self._signs[0]), length), dtype=np.uint64))
@@ -253,7 +253,7 @@ class _Rows:
         """Copies of some rows' records; `rows` ascends."""
         ends = np.searchsorted(rows, np.arange(1, len(blocks)) * self._length)
         parts = zip(blocks, np.split(rows % self._length, ends), strict=True)
-        return np.concatenate([block[part] for block, part in parts if len(part)])
+        return np.concatenate([block.take(part) for block, part in parts if len(part)])
 
     def _resize(self, number: int, length: int) -> None:
         block = self._blocks[number]

@@ -311,10 +311,10 @@ async def test_a_large_partition_is_searched_in_a_thread(monkeypatch: pytest.Mon
     """The last row that fits the event loop, and one more."""
     here = threading.get_ident()
     async with opened() as vectors:
-        await fill(vectors, spread(3000, seed=1))
+        await fill(vectors, spread(2000, seed=1))
         with counting(monkeypatch, index._Rows, "near") as called:
             await vectors.nearest(P, axis(0), 4)
-            await fill(vectors, spread(1, seed=2), since=3000)
+            await fill(vectors, spread(1, seed=2), since=2000)
             await vectors.nearest(P, axis(0), 4)
     assert [thread == here for thread in called] == [True, False]
 
@@ -382,6 +382,7 @@ async def test_who_asks_while_much_comes_and_goes_is_told_the_truth(
                 if near.question != f"{partition}{number}" or abs(near.similarity - truth) > 0.01:
                     wrong.append(near.id)
             asked += 1
+            await asyncio.sleep(0)
 
     async def change(vectors: LocalVectors, partition: str, first: int) -> None:
         for turn in range(3):
@@ -479,12 +480,12 @@ def measured(entries: int, per_partition: int) -> float:
 
 
 def test_an_entry_takes_little_memory() -> None:
-    """771 bytes an entry in a large partition; what is wished is 1,200."""
-    assert measured(20_000, 20_000) < 850
+    """831 bytes an entry, all in, where 1,200 are wished."""
+    assert measured(20_000, 20_000) < 900
 
 
 def test_a_small_partition_takes_little_memory() -> None:
-    """831 bytes an entry where five share a partition, 1,087 where each has its own."""
+    """854 bytes an entry where five share a partition, 1,143 where each has its own."""
     assert measured(5_000, 5) < 920
     assert measured(5_000, 1) < 1200
 
