@@ -337,6 +337,28 @@ async def test_signs_lead_to_what_a_float32_scan_finds(rows: int) -> None:
     assert (np.sort(cosines, axis=1)[:, -4] - fourth).max() < 0.006
 
 
+async def test_rows_that_change_places_take_their_signs_along() -> None:
+    given = spread(20_000, seed=1)
+    async with opened() as vectors:
+        await fill(vectors, given)
+        await vectors.drop([f"id{number}" for number in range(9000)])
+        for number in range(9000, 20_000, 50):
+            [near] = await vectors.nearest(P, given[number], 1)
+            assert near.id == f"id{number}"
+
+
+def test_a_key_is_worth_nothing_once_its_slot_is_anothers() -> None:
+    entries = index._Entries()
+    slot = entries.add("a", "q", P, NOW)
+    key = entries.key_of(slot)
+    assert entries.find(key) == slot
+    entries.remove(slot)
+    assert entries.find(key) is None
+    assert entries.add("b", "q", P, NOW) == slot
+    assert entries.find(key) is None
+    assert entries.find(entries.key_of(slot)) == slot
+
+
 async def test_a_width_that_fills_no_word_has_signs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "SIGNED", 50)
     for width in (1, 7, 64, 65, 100):
@@ -431,6 +453,16 @@ async def test_what_a_thread_found_is_looked_at_again(monkeypatch: pytest.Monkey
         found = await vectors.nearest(P, axis(0), 6)
         assert sorted(ids(found)) == ["id2", "id3", "id4", "id5"]
         assert [each.similarity for each in found] == pytest.approx([1, 1, 1, 0])
+
+
+async def test_it_may_be_closed_while_someone_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "SEARCHED_HERE", 0)
+    async with opened() as vectors:
+        await fill(vectors, spread(50, seed=1))
+        asking = asyncio.create_task(vectors.nearest(P, axis(0), 4))
+        await asyncio.sleep(0)
+        await vectors.close()
+        assert await asking == []
 
 
 async def test_the_event_loop_goes_on_while_a_large_partition_is_searched() -> None:
