@@ -100,9 +100,8 @@ class Gateway:
         self.upstream = Upstream(Signer())
         self.local = LocalModels(home.path)
         self.breakers = Breakers()
-        self._joined = _joined(self.config)
-        self.counters = self._joined.counters if self._joined else _counters(self.config)
-        joined = self._joined
+        joined = self._joined = _joined(self.config)
+        self.counters = joined.counters if joined else _counters(self.config)
         answers = joined.answers if joined else LocalAnswers(self.config.cache.max_bytes)
         self.meanings = MeaningOnDemand(
             lambda: self.live.current.config.cache.semantic,

@@ -196,17 +196,18 @@ class Pipeline:
                 await asyncio.shield(self._settle(request))
 
     async def _settle(self, request: Request) -> None:
-        """Step 9, for a caller with limits, and an answer that the next caller may have."""
+        """Step 9, for a caller with limits, and an answer that the next caller may have. Limits
+        come first: to keep an answer may take a while, and the caller may be back before."""
         record, reservation, visit = request.record, request.reservation, request.visit
         answered = record.outcome is Outcome.OK
         try:
+            if reservation.wants:
+                used = None if record.cached else record.usage
+                await self._limiter.settle(reservation, used, record.cost_nanousd)
             if answered and visit.tape is not None:
                 await self._keep(request)
         finally:
             await self._cache.close(visit, answered)
-            if reservation.wants:
-                used = None if record.cached else record.usage
-                await self._limiter.settle(reservation, used, record.cost_nanousd)
 
     async def _keep(self, request: Request) -> None:
         record = request.record

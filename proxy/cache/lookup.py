@@ -8,7 +8,6 @@
 Nothing in here fails a request: a store or an embedder in trouble is a miss, and counted.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -28,8 +27,6 @@ from proxy.config_types import CacheSection, TaskCache
 from proxy.types import Call, Plan
 
 WAIT = 60.0  # seconds that a request waits for one like it, before it asks itself
-
-log = logging.getLogger("turnout.cache")
 
 
 class Meanings(Protocol):
@@ -196,7 +193,10 @@ class Cache:
             return None
         found = await meanings.find(visit, key)
         visit.reason, visit.near = found.reason, found.near
-        if not found.serve or found.near is None or not self._is_fresh(visit, found.near.entry):
+        if not found.serve or found.near is None:
+            return None
+        if not self._is_fresh(visit, found.near.entry):  # not served, so no checked hit either
+            visit.reason, visit.near = "stale", found.near._replace(drawn=False)
             return None
         visit.tier, visit.similarity = Tier.SEMANTIC, found.near.similarity
         return found.near.entry

@@ -455,9 +455,12 @@ class TestMeaning:
         assert meanings.learned == ([made] if near else [])
 
     async def test_an_answer_that_is_too_old_does_not_serve(self) -> None:
-        world = World(Meanings(Found(True, "", NEAR)))
+        world = World(Meanings(Found(True, "", NEAR._replace(drawn=True))))
         visit = world.open("max-age=2", section=MEANT)
         assert await world.cache.look_up(visit) is None
+        assert visit.header() == b"miss; reason=stale"
+        assert visit.near is not None
+        assert not visit.near.drawn  # what is not served is no hit to be checked
 
     async def test_without_an_embedder_it_is_a_miss(self) -> None:
         world = World(None)
