@@ -83,7 +83,8 @@ class Target:
     """One place an ask can be sent to: a model of a provider, through one of its keys.
 
     `has_responses` says whether it has OpenAI's Responses API; None is to be found out.
-    `api_version` is Azure's, `region` AWS's.
+    `api_version` is Azure's, `region` AWS's. `is_own`: the key is the caller's own, so that what
+    comes of it concerns nobody else. `public_only`: no address but a public one is connected to.
     """
 
     provider: str
@@ -101,6 +102,8 @@ class Target:
     region: str | None = None
     drop_params: bool = False
     has_responses: bool | None = None
+    is_own: bool = False
+    public_only: bool = False
 
     @property
     def id(self) -> str:
@@ -187,6 +190,7 @@ class FailureKind(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
     NO_ROOM = "provider_limit"
     SHUTTING_DOWN = "server_shutting_down"
+    URL_NOT_ALLOWED = "url_not_allowed"
 
 
 @dataclass(frozen=True, slots=True)

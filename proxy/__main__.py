@@ -4,7 +4,18 @@ import argparse
 import sys
 from importlib.metadata import version
 
-from proxy.commands import bench, cache, check, keys, models, providers, serve, usage
+from proxy.commands import (
+    bench,
+    cache,
+    check,
+    keys,
+    models,
+    providers,
+    secrets,
+    serve,
+    usage,
+    users,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,7 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"turnout {version('turnout')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (serve, check, keys, usage, cache, providers, models, bench):
+    for command in (
+        *(serve, check, keys, users, secrets),
+        *(usage, cache, providers, models, bench),
+    ):
         command.add(commands)
     args = parser.parse_args(argv)
     result: int = args.func(args)

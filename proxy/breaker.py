@@ -127,6 +127,11 @@ class Breaker:
         "_won", "bad", "epoch", "name", "ok", "policy", "run", "until",
     )  # fmt: skip
 
+    @property
+    def successes(self) -> int:
+        """In the window; of one that is not closed those of its probes."""
+        return self.ok + sum(self._oks) if self.until is None else self._won
+
     def __init__(self, name: str, policy: Policy, uniform: Uniform) -> None:
         self.name = name
         self.policy = policy
@@ -297,13 +302,15 @@ class Blocked(NamedTuple):
 
 
 class BreakerStatus(NamedTuple):
-    """One circuit, for people. `failures` in a row; `next_attempt_at` in epoch milliseconds."""
+    """One circuit, for people. `failures` in a row; `next_attempt_at` in epoch milliseconds;
+    `successes` in the window, of one that is not closed those of its probes."""
 
     name: str
     kind: Kind
     state: State
     failures: int
     next_attempt_at: int | None
+    successes: int = 0
 
 
 class Breakers:
@@ -445,7 +452,7 @@ class Breakers:
         if circuit.until is not None and state is State.OPEN:
             at = round((self._wall() + circuit.until - now) * 1000)
         kind = Kind(circuit.name.partition("/")[0])
-        return BreakerStatus(circuit.name, kind, state, circuit.run, at)
+        return BreakerStatus(circuit.name, kind, state, circuit.run, at, circuit.successes)
 
     def reset(self, provider: str | None = None) -> int:
         """Closes a provider's circuits, or all; returns how many were not closed."""

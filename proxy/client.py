@@ -122,3 +122,47 @@ class Silent(Client):
 
     async def abort(self) -> None:
         pass
+
+
+class Heard(Silent):
+    """The other end of one of several calls: it listens, and can leave."""
+
+    __slots__ = ("body", "cache", "gone", "whole")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = b""
+        self.cache = ""
+        self.gone = False
+        self.whole = False
+
+    def watch(self, lifeline: Lifeline) -> None:
+        super().watch(lifeline)
+        if self.gone:
+            lifeline.cut(Cut.CLIENT_GONE)
+
+    def unwatch(self) -> None:
+        self._lifeline = None
+
+    def leave(self) -> None:
+        """Nobody wants the answer any more."""
+        self.gone = True
+        if self._lifeline is not None:
+            self._lifeline.cut(Cut.CLIENT_GONE)
+
+    async def start(self, status: int, headers: RawHeaders) -> None:
+        await super().start(status, headers)
+        self.cache = cache_of(headers)
+
+    async def write(self, data: bytes) -> None:
+        self.body += data
+
+    async def end(self, data: bytes) -> None:
+        self.body, self.whole = self.body + data, True
+        await super().end(data)
+        self.unwatch()
+
+
+def cache_of(headers: RawHeaders) -> str:
+    """The value of `x-turnout-cache` among the headers of an answer."""
+    return dict(headers).get(b"x-turnout-cache", b"").decode()

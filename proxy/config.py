@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from adapters import ADAPTERS
 from adapters.base import Auth
 from proxy import presets, yamlsource
 from proxy.config_types import (
+    Action,
+    AlertsSection,
     AuthSection,
+    Backend,
     BreakerSection,
     CacheSection,
     LedgerSection,
     LimitsSection,
+    Pipeline,
     PricingSection,
     Provider,
     RetrySection,
@@ -29,8 +33,10 @@ from proxy.config_types import (
     RouteTarget,
     Section,
     ServerSection,
+    SinksSection,
     StorageSection,
     Task,
+    billed_by_name,
 )
 
 __all__ = [
@@ -44,6 +50,8 @@ __all__ = [
     "find",
     "load",
 ]
+
+_KEYS = ("api_key", "api_keys")
 
 PASSES = 5  # of validation, each without what the one before found wrong
 _GONE = object()
@@ -90,17 +98,24 @@ class Config(Section):
     providers: dict[str, Provider] = Field(default={})
     models: dict[str, Route] = Field(default={})
     tasks: dict[str, Task] = Field(default={})
+    pipelines: dict[str, Pipeline] = Field(default={})
+    actions: dict[str, Action] = Field(default={})
+    backends: dict[str, Backend] = Field(default={})
     cache: CacheSection = CacheSection()
     limits: LimitsSection = LimitsSection()
     retry: RetrySection = RetrySection()
     breaker: BreakerSection = BreakerSection()
     pricing: PricingSection = PricingSection()
     ledger: LedgerSection = LedgerSection()
+    alerts: AlertsSection = AlertsSection()
+    sinks: SinksSection = SinksSection()
     drop_params: bool = False
 
     _version: str = ""
     _path: Path | None = None
     _notes: tuple[str, ...] = ()
+
+    _billed = field_validator("tasks")(billed_by_name)
 
     @property
     def version(self) -> str:
@@ -173,9 +188,9 @@ def _validated(
         own = yamlsource.read(BUILT_IN.read_text(), environ)
         data["providers"] = own.data["providers"]
         source.unset |= {path: name for path, name in own.unset.items() if path[0] == "providers"}
+        source.filled |= {path for path in own.filled if path[0] == "providers"}
     data = {name: value for name, value in data.items() if value is not None}
-    if isinstance(data.get("tasks", {}), dict):
-        data["tasks"] = shipped.get("tasks", {}) | data.get("tasks", {})
+    _add_shipped(data, shipped)
     providers, dark, unknown = _from_presets(data["providers"], source, environ)
     data["providers"] = providers
     config, problems = _as_far_as_valid(data, source)
@@ -184,8 +199,22 @@ def _validated(
         return None, problems
     config = _switched_off(config, source, environ, dark)
     problems += [*_routes_problems(config, source), *_unsafe(config, source)]
+    problems += _work_problems(config, source)
+    problems += _unshippable(config, source)
     config._notes = tuple(_notes(config))
     return config, problems
+
+
+def _add_shipped(data: dict[str, Any], shipped: Mapping[str, Any]) -> None:
+    """What `/api/llm` serves besides what the file says, name by name. Where the file has a task
+    of the name of a shipped pipeline or action, the task is meant."""
+    written = data.get("tasks")
+    own = written if isinstance(written, dict) else {}
+    for section in ("tasks", "pipelines", "actions"):
+        given = data.get(section, {})
+        if isinstance(given, dict):
+            kept = {n: e for n, e in shipped.get(section, {}).items() if n not in own}
+            data[section] = kept | given
 
 
 def _as_far_as_valid(
@@ -257,6 +286,8 @@ def _from_presets(
         unset = {str(path[2]) for path in source.unset if path[:2] == ("providers", name)}
         written = frozenset(entry) | unset
         filled[name], off = presets.with_environment(entry, environ, written)
+        if "api_key" in filled[name] and "api_key" not in entry:
+            source.filled.add(("providers", name, "api_key"))
         if off:
             dark[name] = off
     return filled, dark, problems
@@ -273,16 +304,19 @@ def _switched_off(
         missing = [
             variable
             for path, variable in source.unset.items()
-            if path[:2] == ("providers", name) and path[2] in ("api_key", "api_keys")
+            if path[:2] == ("providers", name) and path[2] in _KEYS
         ]
         if missing and not provider.keys:
-            provider = provider.switched_off(f"{' and '.join(missing)} is not set")
+            words = " and ".join(missing)
+            provider = provider.switched_off(f"{words} is not set", lacks_key=True)
         elif reason := dark.get(name) or _unsigned(provider, environ):
             provider = provider.switched_off(reason)
         elif provider.dialect not in ADAPTERS:
             provider = provider.switched_off(f"dialect {provider.dialect} is not spoken yet")
         if config.drop_params:
             provider = provider.model_copy(update={"drop_params": True})
+        if any(path[:2] == ("providers", name) and path[2] in _KEYS for path in source.filled):
+            provider = provider.filled_by_environment()
         providers[name] = provider
     return config.model_copy(update={"providers": providers})
 
@@ -314,6 +348,29 @@ def _routes_problems(config: Config, source: yamlsource.Source) -> Iterator[Prob
                 message = _target_problem(config, written, name, entry.target)
                 if message and (section, name) in source.lines:
                     yield _at(source, _target_path(source, section, name, index), message)
+
+
+def _work_problems(config: Config, source: yamlsource.Source) -> Iterator[Problem]:
+    """What pipelines and actions of the file name that is not there."""
+    written = {path for path in source.lines if len(path) == 2}
+    for name, pipeline in config.pipelines.items():
+        if ("pipelines", name) not in written:
+            continue
+        for index, step in enumerate(pipeline.steps):
+            if step.task not in config.tasks:
+                message = f"there is no task {step.task!r}{_guess(step.task, config.tasks)}"
+                yield _at(source, ("pipelines", name, "steps", index, "task"), message)
+        if name in config.tasks:
+            yield _at(source, ("pipelines", name), "a task has this name too")
+    for name, action in config.actions.items():
+        if ("actions", name) not in written:
+            continue
+        if action.backend not in config.backends and name not in _shipped()["actions"]:
+            guess = _guess(action.backend, config.backends)
+            message = f"there is no backend {action.backend!r}{guess}"
+            yield _at(source, ("actions", name, "backend"), message)
+        if name in config.tasks or name in config.pipelines:
+            yield _at(source, ("actions", name), "a task or pipeline has this name too")
 
 
 def _target_path(source: yamlsource.Source, section: str, name: str, index: int) -> yamlsource.Path:
@@ -352,6 +409,23 @@ def _unsafe(config: Config, source: yamlsource.Source) -> Iterator[Problem]:
             yield _at(
                 source, path, "a secret that everybody knows is for loopback only; make your own"
             )
+
+
+def _unshippable(config: Config, source: yamlsource.Source) -> Iterator[Problem]:
+    """Sinks whose library is not installed: their rows would wait for ever."""
+    for name, package in (
+        ("bigquery", "google.cloud.bigquery"),
+        ("firestore", "google.cloud.firestore_v1"),
+    ):
+        if getattr(config.sinks, name) is not None and not _is_installed(package):
+            yield _at(source, ("sinks", name), "needs an extra: pip install 'turnout[google]'")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # not even what it is in
+        return False
 
 
 def _own_secrets(config: Config) -> Iterator[tuple[yamlsource.Path, SecretStr]]:
@@ -415,7 +489,7 @@ def _fields_at(path: yamlsource.Path) -> list[str]:
         known = _step(known, step)
         if known is None:
             return []
-    return list(known.model_fields)
+    return [field.alias or name for name, field in known.model_fields.items()]
 
 
 def _step(model: type[BaseModel], step: str | int) -> Any:

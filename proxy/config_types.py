@@ -17,7 +17,7 @@ from pydantic import (
 
 from adapters.base import Auth, Timeouts
 from adapters.quirks import NO_QUIRKS, Quirks
-from proxy import presets
+from proxy import presets, prompts
 from proxy.presets import Preset
 from proxy.units import Bytes, Seconds, Share
 
@@ -88,6 +88,7 @@ class ServerSection(Section):
     max_requests: Positive = 2000
     max_lag: Annotated[Seconds, Field(gt=0)] = 1.0
     access_log: bool = False
+    private_providers: bool = False
 
 
 class StorageSection(Section):
@@ -177,6 +178,9 @@ class Provider(Section):
     probe: Annotated[Seconds, Field(ge=1)] | None = None
     models: tuple[str, ...] = ()
     _off: str | None = PrivateAttr(default=None)
+    _lacks_key: bool = PrivateAttr(default=False)
+    _public_only: bool = PrivateAttr(default=False)
+    _by_environment: bool = PrivateAttr(default=False)
 
     @field_validator("preset")
     @classmethod
@@ -227,10 +231,45 @@ class Provider(Section):
         """Why the provider is off; None when it is on."""
         return self._off
 
-    def switched_off(self, reason: str) -> "Provider":
+    @property
+    def lacks_key(self) -> bool:
+        """Whether it is off for want of a key alone: with a caller's own key it can be asked."""
+        return self._lacks_key
+
+    @property
+    def public_only(self) -> bool:
+        """Whether it may be at a public address only: the file is trusted, what is made through
+        the API is not."""
+        return self._public_only
+
+    @property
+    def is_by_environment(self) -> bool:
+        """Whether its key came from a variable."""
+        return self._by_environment
+
+    def filled_by_environment(self) -> "Provider":
+        """A copy whose key came from a variable."""
+        copy = self.model_copy()
+        copy._by_environment = True
+        return copy
+
+    def switched_off(self, reason: str, lacks_key: bool = False) -> "Provider":
         """A copy that is off."""
         copy = self.model_copy()
-        copy._off = reason
+        copy._off, copy._lacks_key = reason, lacks_key
+        return copy
+
+    def opened_by(self, key: SecretStr) -> "Provider":
+        """A copy with that key alone; on, if it was off for want of one."""
+        copy = self.model_copy(update={"api_key": key, "api_keys": ()})
+        if self._lacks_key:
+            copy._off, copy._lacks_key = None, False
+        return copy
+
+    def kept_public(self) -> "Provider":
+        """A copy that is connected to at public addresses only."""
+        copy = self.model_copy()
+        copy._public_only = True
         return copy
 
     @property
@@ -326,12 +365,109 @@ class TaskCache(Section):
     max_wrong: Annotated[Share, Field(gt=0, le=0.5)] | None = None
 
 
+Template = Annotated[str, AfterValidator(prompts.checked)]
+
+
+class Prompt(Section):
+    """What a task says to the model: templates that a request's context is put into."""
+
+    system: Template | None = None
+    user: Template | None = None
+
+
+def _schema(value: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(value.get("type", "object"), str | list):
+        raise ValueError("must be a JSON schema: its type is a name or a list of names")
+    if not isinstance(value.get("properties", {}), dict):
+        raise ValueError("must be a JSON schema: its properties are an object")
+    if not isinstance(value.get("required", []), list):
+        raise ValueError("must be a JSON schema: what is required is a list")
+    return value
+
+
 class Task(Route):
-    """A named job: its targets, the parameters that it fills in, how it is billed."""
+    """A named job: its targets, the parameters that it fills in, how it is billed. What
+    `/api/llm` makes of it besides: its prompt, the form of its answer, and what it asks for."""
 
     defaults: dict[str, Any] = {}
     usage_type: Literal["text", "image", "video"] = "text"
     cache: TaskCache = TaskCache()
+    prompt: Prompt = Prompt()
+    answer_schema: Annotated[dict[str, Any], AfterValidator(_schema)] | None = Field(
+        default=None, alias="schema"
+    )
+    endpoint: Literal["chat", "images"] = "chat"
+
+
+def billed_by_name(tasks: dict[str, Task]) -> dict[str, Task]:
+    """Tasks that don't say how they are billed: `image_generation` as image, `video_…` as video,
+    all others as text."""
+    billed = {}
+    for name, task in tasks.items():
+        kind = "image" if name == "image_generation" else "text"
+        kind = "video" if name.startswith("video_") else kind
+        is_said = "usage_type" in task.model_fields_set
+        billed[name] = task if is_said else task.model_copy(update={"usage_type": kind})
+    return billed
+
+
+DataPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]*(\.[\w-]+)*$", max_length=200)]
+"""Where something is among data: names, and numbers in lists, with dots between."""
+
+
+class Step(Section):
+    """One task of a pipeline: under which name its result is kept, when and how often it runs,
+    and what is put into its context besides."""
+
+    task: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]*$")] | None = None
+    when: DataPath | None = None
+    each: DataPath | None = None
+    added: dict[str, DataPath] = Field(default={}, alias="with")
+
+    @property
+    def key(self) -> str:
+        """The name of its result."""
+        return self.name or self.task
+
+
+class Pipeline(Section):
+    """Tasks that run one after another for one request."""
+
+    steps: tuple[Step, ...]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "Pipeline":
+        if not 1 <= len(self.steps) <= 50:
+            raise ValueError("must have 1 to 50 steps")
+        keys = [step.key for step in self.steps]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two steps are named {twice!r}; give one another name")
+        return self
+
+
+class Backend(Section):
+    """A service of yours that actions are sent to."""
+
+    base_url: HttpUrl
+    headers: dict[str, Secret] = {}
+    timeout: Annotated[Seconds, Field(gt=0, le=600)] = 30.0
+
+
+class Action(Section):
+    """A request to a backend. `{name}` in its path is a member of the request's context."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    path: Annotated[str, Field(pattern=r"^(/([\w.~-]+|\{[A-Za-z_][\w.-]*\}))+$", max_length=500)]
+    backend: str
+
+    @field_validator("path")
+    @classmethod
+    def _plain(cls, path: str) -> str:
+        if any(part in (".", "..") for part in path.split("/")):
+            raise ValueError("must be a path without . and ..")
+        return path
 
 
 class SemanticSection(Section):
@@ -394,6 +530,68 @@ class PricingSection(Section):
     currency: str = "USD"
     rates: dict[str, Annotated[float, Field(gt=0)]] = {}
     overrides: dict[str, PriceOverride] = {}
+
+
+def _webhook(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
+        raise ValueError("must be an http or https URL without fragment")
+    return value
+
+
+def _whole_percent(value: float) -> float:
+    if not 0 < round(100 * value) == round(100 * value, 6):
+        raise ValueError("must be a whole percentage from 1% to 100%")
+    return value
+
+
+SecretUrl = Annotated[Secret, AfterValidator(_webhook)]
+"""A URL that is a secret itself, as those of many webhooks are."""
+
+
+class AlertsSection(Section):
+    """Who is told when a share of a budget is spent, and of which shares."""
+
+    webhook: SecretUrl | None = None
+    secret: Secret | None = None
+    thresholds: tuple[Annotated[Share, AfterValidator(_whole_percent)], ...] = (0.5, 0.8, 1.0)
+    every: Annotated[Seconds, Field(ge=1)] = 60.0
+
+    @property
+    def percents(self) -> tuple[int, ...]:
+        """The thresholds, lowest first."""
+        return tuple(sorted({round(100 * share) for share in self.thresholds}))
+
+
+Project = Annotated[str, Field(pattern=r"^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,1024}$")]
+
+
+class BigQuerySection(Section):
+    """A table of BigQuery's. An endpoint over plain HTTP is an emulator: it gets no credential."""
+
+    project: Project
+    dataset: Identifier
+    table: Identifier
+    credentials_file: str | None = None
+    endpoint: HttpUrl | None = None
+
+
+class FirestoreSection(Section):
+    """A collection of Firestore's."""
+
+    project: Project
+    database: Annotated[str, Field(pattern=r"^(\(default\)|[a-z0-9-]{1,63})$")] = "(default)"
+    collection: Identifier = "llm_usage"
+    credentials_file: str | None = None
+    emulator: Annotated[str, Field(pattern=r"^[^/\s]+:\d{1,5}$")] | None = None
+
+
+class SinksSection(Section):
+    """Where usage is sent, beside the books."""
+
+    bigquery: BigQuerySection | None = None
+    firestore: FirestoreSection | None = None
 
 
 class LedgerSection(Section):

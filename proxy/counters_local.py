@@ -222,9 +222,13 @@ class LocalCounters:
             del self._holders[holder]
 
     async def prime(self, want: Want) -> None:
-        """Counts what was used before anything was counted here; else it is known already."""
-        if _name(want) not in self._counts:
-            self._count(want).take(self._now(), want.amount)
+        """Counts `amount` as used, less what is known here of it: a limit may be new where there
+        were requests. What is reserved comes on top."""
+        name, now = _name(want), self._now()
+        count = self._count(want)
+        leases = (lease for held in self._holders.values() for lease in held.leases)
+        reserved = sum(lease.amount for lease in leases if lease.name == name)
+        count.take(now, max(0, want.amount - (count.used(now) - reserved)))
 
     def _now(self) -> int:
         return int(self._clock() * MICRO)

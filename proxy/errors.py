@@ -6,6 +6,7 @@
     ├── Forbidden                 403     permission_error            forbidden
     ├── NotFound                  404     invalid_request_error       not_found
     │   └── ModelNotFound         404     invalid_request_error       model_not_found
+    ├── Conflict                  409     invalid_request_error       conflict
     ├── MethodNotAllowed          405     invalid_request_error       method_not_allowed
     ├── TooLarge                  413     invalid_request_error       request_too_large
     ├── Unprocessable             422     invalid_request_error       invalid_value
@@ -13,8 +14,10 @@
     │   └── BudgetExceeded        429     insufficient_quota          budget_exceeded
     ├── Upstream                  (given) (given)                     (given)
     ├── Overloaded                503     service_unavailable_error   server_overloaded
+    ├── NoProvider                503     service_unavailable_error   no_provider
     ├── NotCached                 504     invalid_request_error       not_cached
     ├── DatabaseUnavailable       503     service_unavailable_error   database_unavailable
+    ├── CredentialUnavailable     503     service_unavailable_error   credential_unavailable
     ├── LedgerUnavailable         503     service_unavailable_error   ledger_unavailable
     └── Internal                  500     server_error                internal_error
 
@@ -94,6 +97,14 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
+class Conflict(TurnoutError):
+    """What is there already, or may not be changed here."""
+
+    status = 409
+    type = IRE
+    code = "conflict"
+
+
 class MethodNotAllowed(TurnoutError):
     """The path exists, the method does not."""
 
@@ -149,6 +160,7 @@ class Upstream(TurnoutError):
         super().__init__(message, param=param, code=code, headers=headers)
         self.status = status
         self.type = type
+        self.was_sent = True  # to a provider: else it is Turnout that holds it back
 
 
 class Overloaded(TurnoutError):
@@ -157,6 +169,14 @@ class Overloaded(TurnoutError):
     status = 503
     type = "service_unavailable_error"
     code = "server_overloaded"
+
+
+class NoProvider(TurnoutError):
+    """No provider is on that could be asked."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "no_provider"
 
 
 class NotCached(TurnoutError):
@@ -173,6 +193,14 @@ class DatabaseUnavailable(TurnoutError):
     status = 503
     type = "service_unavailable_error"
     code = "database_unavailable"
+
+
+class CredentialUnavailable(TurnoutError):
+    """A key of a provider that is stored, and can't be opened."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "credential_unavailable"
 
 
 class LedgerUnavailable(TurnoutError):
@@ -213,6 +241,40 @@ def anthropic_body(error: TurnoutError, request_id: str | None = None) -> bytes:
     kind = kind or ("invalid_request_error" if error.status < 500 else "api_error")
     body = {"type": "error", "error": {"type": kind, "message": error.message}}
     return orjson.dumps(body | ({"request_id": request_id} if request_id else {}))
+
+
+_TRPC_CODES = {
+    400: ("BAD_REQUEST", -32600),
+    401: ("UNAUTHORIZED", -32001),
+    403: ("FORBIDDEN", -32003),
+    404: ("NOT_FOUND", -32004),
+    405: ("METHOD_NOT_SUPPORTED", -32005),
+    408: ("TIMEOUT", -32008),
+    409: ("CONFLICT", -32009),
+    413: ("PAYLOAD_TOO_LARGE", -32013),
+    422: ("UNPROCESSABLE_CONTENT", -32022),
+    429: ("TOO_MANY_REQUESTS", -32029),
+    499: ("CLIENT_CLOSED_REQUEST", -32099),
+    501: ("NOT_IMPLEMENTED", -32603),
+    502: ("BAD_GATEWAY", -32603),
+    503: ("SERVICE_UNAVAILABLE", -32603),
+    504: ("GATEWAY_TIMEOUT", -32603),
+}
+"""Status -> tRPC's name of it and JSON-RPC's number, as tRPC 11 has them."""
+
+
+def trpc_error(error: TurnoutError, path: str) -> dict[str, Any]:
+    """The error as a tRPC server says it, for a procedure's `path`; our own code is beside."""
+    kind, number = _TRPC_CODES.get(error.status, ("INTERNAL_SERVER_ERROR", -32603))
+    data = {"code": kind, "httpStatus": error.status, "path": path}
+    data |= {"turnoutCode": error.code, "param": error.param}
+    return {"error": {"message": error.message, "code": number, "data": data}}
+
+
+def detail_body(error: TurnoutError) -> bytes:
+    """The error as the API under `/v2` says it: `detail` in words, OpenAI's object beside."""
+    said = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return orjson.dumps({"detail": error.message, "error": said})
 
 
 def responses_body(error: TurnoutError) -> bytes:

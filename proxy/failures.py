@@ -30,6 +30,7 @@ _ANSWERS: dict[FailureKind, tuple[int, str, str]] = {
     FailureKind.QUOTA: (429, "insufficient_quota", "insufficient_quota"),
     FailureKind.OVERLOADED: (503, UE, "upstream_overloaded"),
     FailureKind.SERVER: (502, UE, "upstream_error"),
+    FailureKind.URL_NOT_ALLOWED: (400, IRE, "url_not_allowed"),
     FailureKind.UNREACHABLE: (502, UE, "upstream_unreachable"),
     FailureKind.TIMEOUT: (504, UE, "upstream_timeout"),
     FailureKind.INVALID_REPLY: (502, UE, "invalid_upstream_response"),
@@ -47,6 +48,8 @@ def error_for(failure: Failure, target: Target, attempts: int = 1) -> TurnoutErr
     if failure.kind in CLIENTS_FAULT:
         return _clients_fault(failure)
     status, kind, code = _ANSWERS[failure.kind]
+    if failure.kind is FailureKind.AUTH and target.is_own:
+        status = 401  # theirs to mend
     headers = {}
     if status in (429, 503):
         seconds = failure.retry_after or _PATIENCE.get(failure.kind, 5.0)
@@ -72,6 +75,8 @@ def _clients_fault(failure: Failure) -> TurnoutError:
 def describe(failure: Failure, target: Target) -> str:
     """A failure in one sentence for people. What refuses a key may repeat it, so is not quoted."""
     where = f"{target.provider}/{target.model}"
+    if failure.kind is FailureKind.AUTH and target.is_own:
+        return f"{where} refused your own key for it (status {failure.status}); save another one"
     if failure.kind is FailureKind.AUTH:
         return f"{where} refused the key that Turnout has for it (status {failure.status})"
     if target.api_key is not None:
@@ -80,7 +85,14 @@ def describe(failure: Failure, target: Target) -> str:
     return f"{where}: {failure.message}"
 
 
-NOT_SENT = frozenset({FailureKind.CIRCUIT_OPEN, FailureKind.NO_ROOM, FailureKind.UNSUPPORTED})
+NOT_SENT = frozenset(
+    {
+        FailureKind.CIRCUIT_OPEN,
+        FailureKind.NO_ROOM,
+        FailureKind.UNSUPPORTED,
+        FailureKind.URL_NOT_ALLOWED,
+    }
+)
 """Kinds of what was never sent: no attempt was made."""
 
 
@@ -91,7 +103,10 @@ def answer_to(tried: Tried) -> TurnoutError:
         target, failure = sent[-1]
     else:  # what passes by itself is told before what the client would have to mend
         target, failure = min(tried, key=lambda entry: _WAITS.get(entry[1].kind, 2))
-    return error_for(failure, target, len(sent))
+    error = error_for(failure, target, len(sent))
+    if isinstance(error, Upstream):
+        error.was_sent = bool(sent)
+    return error
 
 
 _WAITS = {FailureKind.CIRCUIT_OPEN: 0, FailureKind.NO_ROOM: 1}

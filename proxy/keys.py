@@ -85,11 +85,13 @@ class KeyStore:
         self._engine = engine
         self._digest_key = digest_key
         self._by_digest: dict[str, KeyRow] = {}
+        self._digests: dict[str, str] = {}  # by id
         self._tag_key = secrets.token_bytes(32)
         self._tags: dict[bytes, str] = {}  # of known keys only, so as many as there are keys
         self._unknown: dict[str, float] = {}  # digest -> until when it is not asked for
         self._seen = 0
         self._asking = asyncio.Semaphore(ASKING)
+        self._reading = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
         self.on_revoked: Callable[[str], None] | None = None  # told the ids of keys revoked here
         self.on_limits: Callable[[Rows], Awaitable[None]] | None = None  # told of new limits
@@ -124,22 +126,22 @@ class KeyStore:
         now = time.monotonic()
         if digest in self._by_digest or self._unknown.get(digest, 0.0) > now:
             return self.find(secret)
-        found = await self._ask(digest)
+        found, changed = await self._ask(digest)
+        await self._tell(changed)
         if not found:
             if len(self._unknown) >= UNKNOWN_LIMIT:
                 self._unknown.clear()
             self._unknown[digest] = now + UNKNOWN_FOR
-        await self._remember(found)
         return self.find(secret)
 
-    async def _ask(self, digest: str) -> Rows:
+    async def _ask(self, digest: str) -> tuple[Rows, Rows]:
         """What the database knows of a key. Raises `DatabaseUnavailable` when it is away or slow.
 
         Few ask at a time: whoever sends wrong keys may not take every connection of the pool.
         """
         try:
             async with asyncio.timeout(PATIENCE), self._asking:
-                return await self._select(table.c.digest == digest)
+                return await self._read(table.c.digest == digest)
         except (SQLAlchemyError, OSError):  # a timeout is an OSError
             message = "the database is away, and this key was not seen before; try again"
             raise DatabaseUnavailable(message, headers={"retry-after": "2"}) from None
@@ -175,15 +177,20 @@ class KeyStore:
         }
         async with self._engine.begin() as connection:
             await connection.execute(insert(table).values(row))
-        await self._remember(await self._select(table.c.id == key_id))
+        await self._take(table.c.id == key_id)
         return NewKey(key_id, secret, name, models, now, expires_at)
 
-    async def list(self) -> Rows:
-        """Every key, oldest first."""
-        return await self._select()
+    def known(self) -> Rows:
+        """Every key that is known here, in memory."""
+        return list(self._by_digest.values())
 
-    async def get(self, id: str) -> KeyRow | None:
-        found = await self._select(table.c.id == id)
+    async def list(self, user_id: str | None = None) -> Rows:
+        """Every key, or a user's, oldest first."""
+        return await self._select(*_of(user_id))
+
+    async def get(self, id: str, user_id: str | None = None) -> KeyRow | None:
+        """The key of that id, if it is that user's."""
+        found = await self._select(table.c.id == id, *_of(user_id))
         return found[0] if found else None
 
     async def change(self, id: str, values: Mapping[str, Any]) -> KeyRow | None:
@@ -205,9 +212,7 @@ class KeyStore:
                 stored["cache"] = shown_cache(stored["cache"])
             if stored:
                 await connection.execute(update(table).where(by_id).values(stored))
-        found = await self._select(by_id)
-        await self._remember(found)
-        return found[0]
+        return (await self._take(by_id))[0]
 
     async def revoke(self, id: str) -> bool:
         """Ends a key, here at once; False when there is none of that id that is not ended."""
@@ -215,10 +220,29 @@ class KeyStore:
         change = update(table).where(table.c.id == id, table.c.revoked_at.is_(None))
         async with self._engine.begin() as connection:
             done = await connection.execute(change.values(revoked_at=now, updated_at=now))
-        await self._remember(await self._select(table.c.id == id))
+        await self._take(table.c.id == id)
         if self.on_revoked is not None:
             self.on_revoked(id)
         return done.rowcount == 1
+
+    async def rotate(self, id: str) -> NewKey | None:
+        """Gives a live key another secret: the old one opens nothing any more. None when there is
+        no live key of that id."""
+        secret = PREFIX + secrets.token_urlsafe(32)
+        change = update(table).where(table.c.id == id, table.c.revoked_at.is_(None))
+        values = {"digest": self._digest(secret), "digest_version": DIGEST_VERSION}
+        async with self._engine.begin() as connection:
+            done = await connection.execute(change.values(**values, updated_at=_now()))
+        found = await self._take(table.c.id == id)
+        if done.rowcount != 1:
+            return None
+        row = found[0]
+        return NewKey(id, secret, row.name, row.models, row.created_at, row.expires_at)
+
+    async def revoke_all(self, user_id: str) -> int:
+        """Ends every key of a user; how many those were."""
+        rows = await self._select(table.c.user_id == user_id, table.c.revoked_at.is_(None))
+        return sum([await self.revoke(row.id) for row in rows])
 
     def end(self, id: str) -> None:
         """Another process has revoked a key: it opens nothing here any more, as of now."""
@@ -233,7 +257,7 @@ class KeyStore:
             newest = (await connection.exec_driver_sql(NEWEST_CHANGE)).scalar() or 0
         if newest == self._seen and newest < _now() - OVERLAP:
             return
-        await self._remember(await self._select(table.c.updated_at > self._seen - OVERLAP))
+        await self._take(table.c.updated_at > self._seen - OVERLAP)
         self._seen = newest
 
     async def _keep_fresh(self) -> None:
@@ -249,19 +273,44 @@ class KeyStore:
         async with self._engine.connect() as connection:
             return [_key(row) for row in await connection.execute(query)]
 
-    async def _remember(self, rows: Iterable[KeyRow]) -> None:
-        changed = []
-        for row in rows:
-            before = self._by_digest.get(row.digest)
-            if before is None or before.limits != row.limits:
-                changed.append(row)
-            self._by_digest[row.digest] = row
-            self._unknown.pop(row.digest, None)
+    async def _take(self, *conditions: Any) -> Rows:
+        """Rows of the database, taken over here."""
+        rows, changed = await self._read(*conditions)
+        await self._tell(changed)
+        return rows
+
+    async def _read(self, *conditions: Any) -> tuple[Rows, Rows]:
+        """Rows of the database, taken over here, and those whose limits are new. What was read
+        before may not be taken over after what was read later."""
+        async with self._reading:
+            rows = await self._select(*conditions)
+            return rows, self._remember(rows)
+
+    async def _tell(self, changed: Rows) -> None:
         if changed and self.on_limits is not None:
             await self.on_limits(changed)
 
+    def _remember(self, rows: Iterable[KeyRow]) -> Rows:
+        """The rows whose limits are new."""
+        changed = []
+        for row in rows:
+            old = self._digests.get(row.id)
+            before = None if old is None else self._by_digest.get(old)
+            if before is None or before.limits != row.limits:
+                changed.append(row)
+            if old is not None and old != row.digest:  # it was given another secret
+                self._by_digest.pop(old, None)
+            self._by_digest[row.digest] = row
+            self._digests[row.id] = row.digest
+            self._unknown.pop(row.digest, None)
+        return changed
+
     def _digest(self, secret: str) -> str:
         return hmac.digest(self._digest_key, secret.encode(errors="replace"), "sha256").hex()
+
+
+def _of(user_id: str | None) -> tuple[Any, ...]:
+    return () if user_id is None else (table.c.user_id == user_id,)
 
 
 class OwnCacheError(ValueError):

@@ -21,7 +21,7 @@ from proxy.allowance import MOST, NANO, effective
 from proxy.counters import Counters, Grant, Kind, Want
 from proxy.counters_local import MICRO, Window
 from proxy.errors import BudgetExceeded, LimitExceeded
-from proxy.types import Budget, Controls, Limits, Period, Principal, Role
+from proxy.types import Budget, Controls, Limits, OwnLimits, Period, Principal, Role
 
 NO_LIMITS = Limits()
 MINUTE = 60.0
@@ -29,6 +29,8 @@ DAY = 86400.0
 UNDER_WAY = 660.0  # seconds a place is held at most: a request's ten minutes, and one to end in
 DEFAULT_OUTPUT = 1024  # tokens reserved for an answer whose length the request leaves open
 PLAIN = Controls()
+FREE = OwnLimits(Limits(), frozenset(Limits.__dataclass_fields__))
+"""No limit of any kind, for calls that Turnout makes itself: this very object is asked for."""
 
 _TALKING = frozenset(
     {Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES}
@@ -88,8 +90,11 @@ class LimitsOf:
     def scopes(self, principal: Principal, controls: Controls = PLAIN) -> list[tuple[str, Limits]]:
         """What holds for a caller, as (`key:ID` | `user:ID` | `service:NAME`, limits).
 
-        Only a service is believed when it says for which user, and as which service, it calls.
+        Only a service is believed when it says for which user, and as which service, it calls. The
+        default is each key's, and each user's who comes without one.
         """
+        if principal.limits is FREE:
+            return []
         user = principal.user_id
         found: list[tuple[str, Limits | None]] = []
         if principal.role is Role.KEY:
@@ -101,7 +106,8 @@ class LimitsOf:
             if controls.service is not None:
                 found.append((f"service:{controls.service}", self.services.get(controls.service)))
         if user is not None:
-            found.append((f"user:{user}", self.users.get(user)))
+            default = self.keys if principal.role is Role.USER else None
+            found.append((f"user:{user}", self.users.get(user, default)))
         return [(scope, limits) for scope, limits in found if limits and limits != NO_LIMITS]
 
 

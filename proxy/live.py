@@ -1,7 +1,8 @@
 """The configuration in force, and its reload when the file changes.
 
 A request keeps the snapshot that it began with. A file that does not load is reported, in the
-log and in `GET /health`, and the old configuration stays.
+log and in `GET /health`, and the old configuration stays. What is in force is the file's
+configuration and what was made through the API beside it: `rebuild` takes that over.
 """
 
 import logging
@@ -21,6 +22,7 @@ STEP = 200  # milliseconds between looks; each look takes the interpreter lock f
 
 Load = Callable[[], Config]
 Build = Callable[[Config], Snapshot]
+"""The file's configuration -> what serves; its `config` may have more in it than the file."""
 
 
 class Live:
@@ -29,6 +31,7 @@ class Live:
     def __init__(self, load: Load, build: Build) -> None:
         self._load = load
         self._build = build
+        self._file: Config | None = None
         self._snapshot: Snapshot | None = None
         self.loaded_at = 0.0
         self.error: str | None = None
@@ -43,11 +46,27 @@ class Live:
         assert self._snapshot is not None, "the gateway has not started"
         return self._snapshot
 
+    @property
+    def file(self) -> Config:
+        """What the file says, of the configuration in force."""
+        assert self._file is not None, "the gateway has not started"
+        return self._file
+
     def put(self, config: Config) -> None:
-        """Makes a configuration the one in force."""
+        """Makes a file's configuration the one in force."""
         self._snapshot = self._build(config)
+        self._file = config
         self.loaded_at = time.time()
         self.error = None
+
+    def rebuild(self) -> None:
+        """Takes over what has changed beside the file. What can't be built changes nothing."""
+        if self._file is None:
+            return
+        try:
+            self._snapshot = self._build(self._file)
+        except (ConfigError, ValueError) as error:
+            log.error("what was made through the API is not in force: %s", type(error).__name__)
 
     def reload(self) -> None:
         """Reads the file again; what does not load changes nothing but `error`."""
@@ -61,7 +80,7 @@ class Live:
             self.error = f"cannot read the configuration: {error.strerror}"
             log.error("the configuration was not reloaded: %s", self.error)
             return
-        before = self.current.config
+        before = self.file
         if config.version == before.version and self.error is None:
             return
         self.put(config)

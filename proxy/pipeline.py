@@ -69,6 +69,8 @@ Intent = Callable[[Record, Attempt, Usage], None]
 SHADOW, WARM = "turnout:shadow", "turnout:warm"
 """Services that Turnout's own calls are booked under: checks of the cache, and its warming up."""
 
+CLIENT_CLOSED = 499  # nginx's status for a client that left before its answer began
+
 CHECKS = 8  # under way at a time; a hit that would be one more is not checked
 
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
@@ -162,13 +164,15 @@ class Pipeline:
 
     async def serve(self, snapshot: Snapshot, call: Call, record: Record, client: Client) -> None:
         """Steps 3 to 9: answers the client, or raises the `TurnoutError` to answer with."""
-        plan = routing.plan(snapshot.table, call.principal, call.name, call.controls, self._signals)
+        plan = self._plan(snapshot, call)
         record.name, record.task = plan.name, plan.task
         ask = _with_defaults(call.ask, plan)
         if ask.endpoint is Endpoint.COUNT_TOKENS and not _counts(plan.targets[0]):
             await _answer_count(ask, plan.targets[0], record, client)
             return
         task = snapshot.config.tasks.get(plan.task or "")
+        if task is not None and task.usage_type != "text":
+            record.usage_type = task.usage_type
         section = snapshot.config.cache
         visit = self._cache.open(section, task.cache if task else NO_TASK, call, plan, ask)
         reservation = await self._limiter.reserve(
@@ -194,6 +198,16 @@ class Pipeline:
             accounting.settle(record)
             if reservation.wants or visit.tape or visit.leads:
                 await asyncio.shield(self._settle(request))
+
+    def _plan(self, snapshot: Snapshot, call: Call) -> Plan:
+        """Step 3. Raises `ModelNotFound`, `CredentialUnavailable`."""
+        principal, controls, signals = call.principal, call.controls, self._signals
+        if call.route:
+            return routing.plan_route(snapshot.table, principal, call, signals)
+        plan = routing.plan(snapshot.table, principal, call.name, controls, signals)
+        if plan.task is None and call.label is not None:
+            return plan._replace(task=call.label)
+        return plan
 
     async def _settle(self, request: Request) -> None:
         """Step 9, for a caller with limits, and an answer that the next caller may have. Limits
@@ -230,7 +244,9 @@ class Pipeline:
                 raise error_for(_shutting_down(), request.plan.targets[0]) from None
         if visit.entry is not None:
             await self._give(request, visit.entry)
-            if visit.near is not None and visit.near.drawn and self._checking < CHECKS:
+            is_own = any(target.is_own for target in request.plan.targets)  # nobody else's to spend
+            drawn = visit.near is not None and visit.near.drawn and not is_own
+            if drawn and self._checking < CHECKS:
                 spawn(self._check(request), "check an answer by meaning")
             return True
         if visit.said.only_if_cached:
@@ -270,16 +286,18 @@ class Pipeline:
 
     def own_record(self, endpoint: Endpoint, service: str, like: Record | None = None) -> Record:
         """A record of a call that Turnout makes itself, under the name of a service."""
-        record = Record("req_" + uuid7())
+        record = Record(uuid7())
         record.admitted, record.endpoint, record.service = True, endpoint, service
         if like is not None:
             record.name, record.task, record.stream = like.name, like.task, like.stream
         return record
 
-    def close_own(self, record: Record) -> None:
-        """Puts such a record on the books."""
+    def close_own(self, record: Record, status: int = 502) -> None:
+        """Puts such a record on the books; `status` is of one that failed."""
         record.duration = time.monotonic() - record.started
-        record.status = 200 if record.outcome is Outcome.OK else 502
+        record.status = 200 if record.outcome is Outcome.OK else status
+        if record.outcome is Outcome.CLIENT_CLOSED:
+            record.status = CLIENT_CLOSED
         self._submit(record)
 
     async def _give(self, request: Request, entry: Entry) -> None:
@@ -398,12 +416,12 @@ class Pipeline:
     def _enter(self, request: Request, target: Target) -> None:
         """Raises `UpstreamFailure` where a circuit or the provider's own limits leave no room."""
         rates = request.snapshot.config.providers[target.provider]
-        is_limited = rates.rpm is not None or rates.tpm is not None
+        is_limited = (rates.rpm is not None or rates.tpm is not None) and not target.is_own
         amount = worst_usage(request.ask).total if is_limited else 0
         if is_limited and (seconds := self._rooms.room(target.provider, rates, amount)) > 0:
             raise UpstreamFailure(_no_room(target, seconds))
         policy = request.snapshot.breakers[target.provider]
-        found = self._breakers.enter(target, policy, time.monotonic())
+        found = self._breakers.enter(target, policy, time.monotonic(), shared=not target.is_own)
         if isinstance(found, Blocked):
             raise UpstreamFailure(_circuit_open(target, found))
         request.lease = found
@@ -526,6 +544,8 @@ def _circuit_open(target: Target, blocked: Blocked) -> Failure:
 async def _read_failure(ask: Ask, target: Target, adapter: Adapter, exchange: Exchange) -> Failure:
     """What an answer that is no 200 says. A path that is not there is no model that is not."""
     body = await exchange.read(ERROR_LIMIT)
+    if target.api_key is not None:  # here, where it is whole: later it may have been cut
+        body = body.replace(target.api_key.get_secret_value().encode(), b"***")
     failure = adapter.failure(exchange.status, exchange.headers, body)
     maybe_absent = ask.endpoint is Endpoint.RESPONSES and target.has_responses is None
     if maybe_absent and exchange.status in (404, 405, 501) and failure.code != "model_not_found":

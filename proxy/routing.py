@@ -5,7 +5,7 @@ Names are looked up as an exact alias, `task/NAME`, the longest wildcard, `provi
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Protocol
 
@@ -13,14 +13,15 @@ from pydantic import SecretStr
 
 from adapters.base import Target
 from proxy.config import Config, Provider, Route, Task
-from proxy.errors import ModelNotFound
-from proxy.types import Controls, Plan, Principal
+from proxy.errors import CredentialUnavailable, ModelNotFound
+from proxy.types import Call, Controls, OwnKeys, Plan, Principal
 
 UnitPrice = Callable[[str, str, str], float | None]
 """(provider, base URL, model) -> USD for a million tokens in and out, None when unknown."""
 
 TASK_PREFIX = "task/"
 TARGETS_KEPT = 10_000
+OWN = -1  # the number of a caller's own key, where the provider's are counted from 0
 
 
 class Signals(Protocol):
@@ -29,6 +30,19 @@ class Signals(Protocol):
     def turn(self, name: str) -> int: ...
 
     def latency(self, target: str) -> float | None: ...
+
+
+class Unseen:
+    """`Signals` of a gateway that has seen nothing, for who only wants to know the targets."""
+
+    def turn(self, name: str) -> int:
+        return 0
+
+    def latency(self, target: str) -> float | None:
+        return None
+
+
+UNSEEN = Unseen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +123,41 @@ def plan(
     choices = _order(table, resolved, signals)
     if controls.provider is not None:
         choices = _force(table, principal, resolved, choices, controls.provider, name)
-    targets = tuple(
-        target
-        for choice in choices
-        for target in _targets(table, choice, resolved.matched, signals)
-    )
-    if not targets:
-        raise ModelNotFound(_why_off(table, resolved), param="model")
+    targets = _all_targets(table, principal, resolved, choices, signals)
     if not controls.fallback:
         targets = targets[:1]
     return Plan(resolved.name, targets, resolved.task, resolved.defaults)
+
+
+def plan_route(table: Table, principal: Principal, call: Call, signals: Signals) -> Plan:
+    """The same for a call whose targets a door has chosen. Raises `ModelNotFound`."""
+    refused = [name for name in call.route if not principal.may_use(name)]
+    if refused:
+        raise ModelNotFound(_unknown(table, principal, refused[0]), param="model")
+    halves = (name.partition("/") for name in call.route)
+    choices = [Choice(provider, model) for provider, _, model in halves]
+    resolved = Resolved(call.name, "ordered", tuple(choices))
+    return Plan(call.name, _all_targets(table, principal, resolved, choices, signals), call.label)
+
+
+def _all_targets(
+    table: Table,
+    principal: Principal,
+    resolved: Resolved,
+    choices: Iterable[Choice],
+    signals: Signals,
+) -> tuple[Target, ...]:
+    own = principal.own
+    targets: list[Target] = []
+    closed: CredentialUnavailable | None = None
+    for choice in choices:
+        try:
+            targets += _targets(table, choice, resolved.matched, signals, own)
+        except CredentialUnavailable as error:  # told only when nobody else can serve
+            closed = closed or error
+    if not targets:
+        raise closed or ModelNotFound(_why_off(table, resolved), param="model")
+    return tuple(targets)
 
 
 def _permitted(table: Table, principal: Principal, name: str, controls: Controls) -> Resolved:
@@ -235,9 +274,14 @@ def _force(
     raise ModelNotFound(message, param="x-turnout-provider")
 
 
-def _targets(table: Table, choice: Choice, matched: str, signals: Signals) -> tuple[Target, ...]:
-    """A choice through each of its provider's keys, a different key first each time."""
+def _targets(
+    table: Table, choice: Choice, matched: str, signals: Signals, own: OwnKeys | None
+) -> tuple[Target, ...]:
+    """A choice through each of its provider's keys, a different key first each time; through the
+    caller's own key alone where there is one."""
     model = choice.model_for(matched)
+    if own is not None and choice.provider in own.providers:
+        return _made_own(table.config.providers.get(choice.provider), choice.provider, model, own)
     name = (choice.provider, model)
     targets = table.targets.get(name)
     if targets is None:
@@ -261,24 +305,38 @@ def _made(provider: Provider | None, name: str, model: str) -> tuple[Target, ...
         return ()
     keys: tuple[SecretStr | None, ...] = provider.keys or (None,)
     return tuple(
-        Target(
-            provider=name,
-            model=model,
-            dialect=provider.dialect,
-            base_url=provider.base_url or "",
-            api_key=key,
-            credential=credential,
-            headers=tuple(provider.headers.items()),
-            timeouts=provider.timeouts,
-            takes_stream_options=provider.takes_stream_options,
-            auth=provider.sent_by,
-            quirks=provider.quirks,
-            api_version=provider.api_version,
-            region=provider.aws_region,
-            drop_params=provider.drop_params,
-            has_responses=provider.has_responses,
-        )
-        for credential, key in enumerate(keys)
+        _target(provider, name, model, key, credential) for credential, key in enumerate(keys)
+    )
+
+
+def _made_own(provider: Provider | None, name: str, model: str, own: OwnKeys) -> tuple[Target, ...]:
+    """A model of a provider through the caller's own key. Raises `CredentialUnavailable`."""
+    if provider is None or (provider.off and not provider.lacks_key):
+        return ()
+    key = own.open(name, provider.base_url or "")
+    return (replace(_target(provider, name, model, key, OWN), is_own=True),)
+
+
+def _target(
+    provider: Provider, name: str, model: str, key: SecretStr | None, credential: int
+) -> Target:
+    return Target(
+        provider=name,
+        model=model,
+        dialect=provider.dialect,
+        base_url=provider.base_url or "",
+        api_key=key,
+        credential=credential,
+        headers=tuple(provider.headers.items()),
+        timeouts=provider.timeouts,
+        takes_stream_options=provider.takes_stream_options,
+        auth=provider.sent_by,
+        quirks=provider.quirks,
+        api_version=provider.api_version,
+        region=provider.aws_region,
+        drop_params=provider.drop_params,
+        has_responses=provider.has_responses,
+        public_only=provider.public_only,
     )
 
 
@@ -295,9 +353,9 @@ def _why_off(table: Table, resolved: Resolved) -> str:
     reasons = []
     for name in providers:
         provider = table.config.providers.get(name)
-        reasons.append(
-            f"provider {name} is off: {provider.off}" if provider else f"no provider {name}"
-        )
+        reason = f"provider {name} is off: {provider.off}" if provider else f"no provider {name}"
+        lacks = provider is not None and provider.lacks_key
+        reasons.append(reason + (", and you have saved no key of your own for it" * lacks))
     return f"{resolved.name!r} has no target that is on ({'; '.join(reasons)})"
 
 
@@ -306,34 +364,42 @@ def _guess(name: str, known: Iterable[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def names(table: Table) -> list[str]:
-    """Every name that can be listed and has a live target: aliases, tasks, provider/model."""
+def names(table: Table, own: OwnKeys | None = None) -> list[str]:
+    """Every name that can be listed and has a live target: aliases, tasks, provider/model.
+
+    With a caller's own keys those too that are live with them.
+    """
     config = table.config
     routes = [*table.aliases.values(), *table.tasks.values()]
-    found = dict.fromkeys(r.name for r in routes if _live(config, r))
+    found = dict.fromkeys(r.name for r in routes if _live(config, r, own))
     for route in routes:
         for choice in route.choices:
-            if choice.model and "*" not in choice.model and _on(config, choice.provider):
+            if choice.model and "*" not in choice.model and is_on(config, choice.provider, own):
                 found.setdefault(f"{choice.provider}/{choice.model}")
     for name, provider in config.providers.items():
-        if not provider.off:
+        if is_on(config, name, own):
             models = provider.models or ((provider.model,) if provider.model else ())
             found.update(dict.fromkeys(f"{name}/{model}" for model in models))
     return list(found)
 
 
-def first_target(table: Table, resolved: Resolved) -> tuple[str, str] | None:
+def first_target(
+    table: Table, resolved: Resolved, own: OwnKeys | None = None
+) -> tuple[str, str] | None:
     """(provider, model) of a route's first live choice; None when all are off."""
     for choice in resolved.choices:
-        if _on(table.config, choice.provider):
+        if is_on(table.config, choice.provider, own):
             return choice.provider, choice.model_for(resolved.matched)
     return None
 
 
-def _live(config: Config, resolved: Resolved) -> bool:
-    return any(_on(config, choice.provider) for choice in resolved.choices)
+def _live(config: Config, resolved: Resolved, own: OwnKeys | None) -> bool:
+    return any(is_on(config, choice.provider, own) for choice in resolved.choices)
 
 
-def _on(config: Config, name: str) -> bool:
+def is_on(config: Config, name: str, own: OwnKeys | None = None) -> bool:
+    """Whether a provider can be asked: by its own keys, or by the caller's."""
     provider = config.providers.get(name)
-    return provider is not None and not provider.off
+    if provider is None or not provider.off:
+        return provider is not None
+    return provider.lacks_key and own is not None and name in own.providers

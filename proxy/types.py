@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import SecretStr
 
 from adapters.base import Ask, Endpoint, Target, Usage
 
@@ -62,6 +64,21 @@ class OwnCache(NamedTuple):
     semantic: bool | None = None
 
 
+class OwnKeys(Protocol):
+    """The keys of providers that a user has brought. Only who was authenticated as that user, or
+    by a virtual key of that user's, ever has them."""
+
+    @property
+    def providers(self) -> frozenset[str]:
+        """The providers that there is a key for."""
+        ...
+
+    def open(self, provider: str, base_url: str) -> SecretStr:
+        """The key. Raises `CredentialUnavailable` where it can't be read, or was saved for
+        another place than `base_url`."""
+        ...
+
+
 class Principal(NamedTuple):
     """Who calls. `models` are the names and wildcards it may use; None means all."""
 
@@ -71,6 +88,7 @@ class Principal(NamedTuple):
     models: tuple[str, ...] | None = None
     limits: OwnLimits | None = None
     cache: OwnCache | None = None
+    own: OwnKeys | None = None
 
     def may_use(self, name: str) -> bool:
         if self.models is None:
@@ -93,12 +111,18 @@ class Controls(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A request that was understood: who asks what, of which name."""
+    """A request that was understood: who asks what, of which name.
+
+    `route` are targets, `provider/model`, that a door of Turnout's own has chosen: they count
+    instead of what the name leads to. `label` is the task that the books say then.
+    """
 
     principal: Principal
     ask: Ask
     name: str
     controls: Controls
+    route: tuple[str, ...] = ()
+    label: str | None = None
 
 
 class Plan(NamedTuple):
@@ -181,6 +205,7 @@ class Record:
     upstream_wait: float = 0.0
     error_code: str | None = None
     error_message: str | None = None
+    usage_type: str | None = None  # what the task says; else the endpoint does
 
     def __init__(self, id: str) -> None:
         self.id = id

@@ -7,13 +7,18 @@ Redirects are never followed, cookies never kept, the environment's proxies neve
 
 import asyncio
 import errno
+import socket
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import aiohttp
+from aiohttp.connector import AddrInfoType
+from aiohttp.connector import SocketFactoryType as SocketFactory
 from yarl import URL
 
 from adapters.base import Auth, Failure, FailureKind, Outgoing, Retry, Target, UpstreamFailure
 from adapters.failures import interrupted, invalid_reply
+from proxy.addresses import AddressNotAllowed, is_public
 from proxy.signing import Signer
 
 REPLY_LIMIT = 64 * 1024 * 1024  # bytes of a whole answer, after decompression
@@ -83,36 +88,66 @@ class Exchange:
             return  # `close` then closes it
 
 
+class Fetched(NamedTuple):
+    """A whole answer: status, headers, body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Unreachable(Exception):
+    """No answer of a place that is no provider; why, in words."""
+
+
+def _session(socket_factory: SocketFactory | None) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=socket_factory
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"user-agent": "turnout", "accept-encoding": "identity"},
+        max_field_size=HEADER_LIMIT,
+        max_line_size=HEADER_LIMIT,
+        requote_redirect_url=False,
+    )
+
+
+def _public_socket(info: AddrInfoType) -> socket.socket:
+    """A socket for an address that is public. It is asked here, when the address is at hand that
+    will be connected to: a name may have led elsewhere a moment ago."""
+    family, kind, protocol, _, address = info
+    if not is_public(str(address[0])):
+        raise AddressNotAllowed("its address is not public")
+    return socket.socket(family=family, type=kind, proto=protocol)
+
+
 class Upstream:
     """Sends what an adapter has built. `open` and `close` it inside the running loop."""
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
         self._session: aiohttp.ClientSession | None = None
+        self._public: aiohttp.ClientSession | None = None
         self._urls: dict[str, URL] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
 
     def open(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"user-agent": "turnout", "accept-encoding": "identity"},
-            max_field_size=HEADER_LIMIT,
-            max_line_size=HEADER_LIMIT,
-            requote_redirect_url=False,
-        )
+        self._session = _session(None)
+        self._public = _session(_public_socket)
 
     async def send(self, outgoing: Outgoing, target: Target) -> Exchange:
         """Returns when status and headers are there.
 
         Raises `UpstreamFailure` of kind `upstream_unreachable` when there is no answer.
         """
-        assert self._session is not None, "the upstream client is not open"
+        session = self._public if target.public_only else self._session
+        assert session is not None, "the upstream client is not open"
         if target.auth is Auth.SIGV4:
             await self._signer.ready(target)
             outgoing = self._signer.sign(outgoing, target)
         try:
-            response = await self._session.request(
+            response = await session.request(
                 outgoing.method,
                 self._url(outgoing.url),
                 data=outgoing.body,
@@ -127,9 +162,33 @@ class Upstream:
             raise UpstreamFailure(_unreachable(target, error)) from None
         return Exchange(response)
 
+    async def fetch(self, outgoing: Outgoing, patience: float, limit: int = ERROR_LIMIT) -> Fetched:
+        """A whole exchange with a place that is no provider: a webhook, a backend service, an
+        issuer of tokens. All of it may take `patience` seconds, its answer be `limit` bytes.
+
+        Raises `Unreachable`, in words without the URL.
+        """
+        assert self._session is not None, "the upstream client is not open"
+        try:
+            async with self._session.request(
+                outgoing.method,
+                URL(outgoing.url, encoded=True),
+                data=outgoing.body or None,
+                headers=outgoing.headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=patience),
+            ) as response:
+                body = await Exchange(response).read(limit)
+                return Fetched(response.status, dict(response.headers), body)
+        except UpstreamFailure as error:
+            raise Unreachable(error.failure.message) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(_broken(error)) from None
+
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._public):
+            if session is not None:
+                await session.close()
 
     def _url(self, text: str) -> URL:
         """Parsed once: the URLs come from the configuration, so there are few."""
@@ -147,6 +206,11 @@ class Upstream:
 
 
 def _unreachable(target: Target, error: Exception) -> Failure:
+    # A host of digits that are no address, `2130706433`, aiohttp itself refuses to look up.
+    is_refused = isinstance(getattr(error, "os_error", None), AddressNotAllowed)
+    if is_refused or (target.public_only and isinstance(error, aiohttp.InvalidURL)):
+        message = f"provider {target.provider} may be at a public address only, and is not"
+        return Failure(FailureKind.URL_NOT_ALLOWED, message, Retry.NEXT_TARGET)
     message = f"provider {target.provider} could not be reached: {_broken(error)}"
     return Failure(FailureKind.UNREACHABLE, message, Retry.SAME_TARGET)
 

@@ -24,24 +24,20 @@ from adapters.base import Ask, Endpoint
 from proxy import routing
 from proxy.cache import directives
 from proxy.cache.counts import Counts
-from proxy.client import RawHeaders, Silent
+from proxy.client import Heard
 from proxy.errors import DatabaseUnavailable, Internal, Overloaded, TurnoutError, Unprocessable
 from proxy.keys import KeyStore
-from proxy.lifeline import Cut, Lifeline
-from proxy.limits import worst_cost, worst_usage
+from proxy.limits import FREE, worst_cost, worst_usage
 from proxy.pipeline import WARM, Pipeline, Snapshot
 from proxy.routing import TASK_PREFIX
 from proxy.tasks import spawn
-from proxy.types import Call, Controls, Limits, OwnLimits, Principal, Record, Role
+from proxy.types import Call, Controls, Principal, Record, Role
 
 MOST = 10_000  # prompts of one request
 USUAL, MOST_AT_ONCE = 4, 32  # prompts under way at a time
 PAUSE = 0.5  # seconds between two looks at a process that is overloaded
 
 log = logging.getLogger("turnout.warming")
-
-FREE = OwnLimits(Limits(), frozenset(Limits.__dataclass_fields__))
-"""No limit of any kind, whatever the configuration's default is."""
 
 _OWN = frozenset({"model", "messages", "stream", "stream_options", "metadata", "store"})
 """Fields of a chat call that a warm-up decides itself."""
@@ -342,41 +338,6 @@ class Run:
         # Which answer the store refused nobody says: with others under way, it may be theirs.
         is_refused = warming.counts.not_stored["store"] > refused
         return Told(index, *_status(client, ask, is_refused), _cost(record))
-
-
-class Heard(Silent):
-    """The other end of one prompt: it listens, and can leave."""
-
-    __slots__ = ("body", "cache", "gone", "whole")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = b""
-        self.cache = ""
-        self.gone = False
-        self.whole = False
-
-    def watch(self, lifeline: Lifeline) -> None:
-        super().watch(lifeline)
-        if self.gone:
-            lifeline.cut(Cut.CLIENT_GONE)
-
-    def unwatch(self) -> None:
-        self._lifeline = None
-
-    def leave(self) -> None:
-        self.gone = True
-        if self._lifeline is not None:
-            self._lifeline.cut(Cut.CLIENT_GONE)
-
-    async def start(self, status: int, headers: RawHeaders) -> None:
-        await super().start(status, headers)
-        self.cache = dict(headers).get(b"x-turnout-cache", b"").decode()
-
-    async def end(self, data: bytes) -> None:
-        self.body, self.whole = data, True
-        await super().end(data)
-        self.unwatch()
 
 
 def _ask_of(body: dict[str, Any], snapshot: Snapshot, name: str) -> Ask:

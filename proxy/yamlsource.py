@@ -29,11 +29,13 @@ class Fault:
 
 @dataclass(slots=True)
 class Source:
-    """What a file says: `lines` has the line of each path, `unset` the variables left out."""
+    """What a file says: `lines` has the line of each path, `unset` the variables left out,
+    `filled` the paths that variables filled."""
 
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     unset: dict[Path, str] = field(default_factory=dict)
+    filled: set[Path] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
 
     def line_of(self, path: Path) -> int | None:
@@ -116,6 +118,7 @@ class _Reader:
         if value is None:
             self._fault(path, f"the variable {name} is not set; ${{{name}:-…}} gives a default")
             return ""
+        self._source.filled.add(path)
         return value
 
     def _fault(self, path: Path, message: str) -> None:

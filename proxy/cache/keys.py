@@ -51,7 +51,7 @@ def tenant_of(principal: Principal, controls: Controls) -> str:
     match principal.role:
         case Role.KEY if principal.user_id is None:
             return f"key:{principal.key_id}"
-        case Role.KEY | Role.USER:
+        case Role.KEY | Role.USER | Role.ADMIN if principal.user_id is not None:
             return f"user:{principal.user_id}"
         case Role.SERVICE:
             return orjson.dumps(["service", controls.service, controls.user]).decode()

@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.config import Config, find, load
-from proxy.home import Home, digest_key
+from proxy.home import Home
 from proxy.keys import KeyStore
 from proxy.storage.engine import open_database
+from proxy.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,19 @@ class Context:
     home: Home
     engine: AsyncEngine
 
-    def keys(self) -> KeyStore:
-        """The virtual keys, digested under the secret that the server uses too."""
-        sealing = self.config.auth.encryption_key or self.home.secret("encryption_key")
-        return KeyStore(self.engine, digest_key(sealing))
+    @property
+    def encryption_key(self) -> SecretStr:
+        """The secret that the server opens its vault with."""
+        return self.config.auth.encryption_key or self.home.secret("encryption_key")
+
+    async def vault(self) -> Vault:
+        """The server's vault. Raises `StorageError` when the encryption key is the wrong one."""
+        return await Vault.open(self.engine, self.encryption_key)
+
+    async def keys(self) -> KeyStore:
+        """The virtual keys, digested as the server does it. Raises `StorageError`."""
+        vault = await self.vault()
+        return KeyStore(self.engine, vault.digest_key)
 
 
 @asynccontextmanager

@@ -74,7 +74,8 @@ async def _create(args: argparse.Namespace) -> int:
     said = {name: value for name, value in given.items() if value is not None}
     limits = own_limits(said) if said else None
     async with opened(args.config) as context:
-        new = await context.keys().create(
+        keys = await context.keys()
+        new = await keys.create(
             args.name, models, expires_at, limits=limits, cache=CACHE.get(args.cache)
         )
     if args.json:
@@ -96,7 +97,8 @@ async def _create(args: argparse.Namespace) -> int:
 
 async def _list(args: argparse.Namespace) -> int:
     async with opened(args.config) as context:
-        rows = await context.keys().list()
+        keys = await context.keys()
+        rows = await keys.list()
     if args.json:
         print(orjson.dumps([_shown(row) for row in rows]).decode())
         return 0
@@ -117,7 +119,8 @@ async def _list(args: argparse.Namespace) -> int:
 
 async def _revoke(args: argparse.Namespace) -> int:
     async with opened(args.config) as context:
-        done = await context.keys().revoke(args.id)
+        keys = await context.keys()
+        done = await keys.revoke(args.id)
     if not done:
         print(f"there is no live key {args.id!r}; turnout keys list shows them", file=sys.stderr)
         return 1

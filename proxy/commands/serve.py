@@ -8,11 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from proxy.config import Config, ConfigError, find
-from proxy.home import Home, digest_key
+from proxy.home import Home
 from proxy.keys import KeyStore
 from proxy.server import Settings, set_up_logging
 from proxy.server import run as run_server
 from proxy.storage.engine import StorageError, open_database
+from proxy.vault import Vault
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,7 +50,8 @@ async def _first_key(config: Config, home: Home) -> str | None:
     engine = await open_database(config.storage.database, home.path)
     try:
         sealing = config.auth.encryption_key or home.secret("encryption_key")
-        keys = KeyStore(engine, digest_key(sealing))
+        vault = await Vault.open(engine, sealing)
+        keys = KeyStore(engine, vault.digest_key)
         if await keys.list():
             return None
         return (await keys.create(name="first key")).secret

@@ -1,65 +1,86 @@
 """Circuit breakers under `/api/v1/breakers`: their states, and their reset."""
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-from starlette.requests import Request
+from pydantic import Field
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from proxy.breaker import Breakers, BreakerStatus
-from proxy.doors import body as bodies
-from proxy.errors import Forbidden, InvalidRequest, Unprocessable
+from proxy.doors.api import OPERATORS, Api, Asked, Operation, Strict, answer
+from proxy.errors import Unprocessable
 from proxy.live import Live
-from proxy.types import Role
 
-Handler = Callable[[Request], Awaitable[Response]]
 
-ALLOWED = frozenset({Role.ADMIN, Role.SERVICE})
+class Circuit(Strict):
+    """One circuit; `next_attempt_at` is when an open one lets a probe through."""
+
+    name: str
+    kind: str
+    state: str
+    failures: int
+    next_attempt_at: Any
+
+
+class Circuits(Strict):
+    """All circuits of this process that there was a reason to make."""
+
+    breakers: list[Circuit]
+
+
+class WhichCircuits(Strict):
+    """Those of one provider, or all."""
+
+    provider: str | None = Field(default=None, max_length=256)
+
+
+class WereReset(Strict):
+    """How many circuits were closed."""
+
+    reset: int
 
 
 class BreakerDoor:
     """Handlers over the circuits of this process."""
 
-    def __init__(self, live: Live, breakers: Breakers) -> None:
+    def __init__(self, api: Api, live: Live, breakers: Breakers) -> None:
+        self._api = api
         self._live = live
         self._breakers = breakers
 
     def routes(self) -> list[BaseRoute]:
-        """For the master key and service keys."""
-        return [
-            Route("/api/v1/breakers", self._guarded(self.show), methods=["GET"]),
-            Route("/api/v1/breakers/reset", self._guarded(self.reset), methods=["POST"]),
+        operations = [
+            Operation(
+                "GET",
+                "/api/v1/breakers",
+                self.show,
+                OPERATORS,
+                "The state of every circuit",
+                answer=Circuits,
+            ),
+            Operation(
+                "POST",
+                "/api/v1/breakers/reset",
+                self.reset,
+                OPERATORS,
+                "Close the circuits of a provider, or all",
+                body=WhichCircuits,
+                answer=WereReset,
+                body_may_miss=True,
+            ),
         ]
+        return [self._api.route(operation) for operation in operations]
 
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            headers = dict(reversed(request.scope["headers"]))
-            principal = await self._live.current.auth.identify(headers)
-            if principal.role not in ALLOWED:
-                raise Forbidden("this needs the master key or a service key")
-            return await handler(request)
-
-        return guarded
-
-    async def show(self, request: Request) -> Response:
+    async def show(self, asked: Asked) -> Response:
         found = self._breakers.snapshot(time.monotonic())
-        return _json({"breakers": [_entry(status) for status in found]})
+        return answer({"breakers": [_entry(status) for status in found]})
 
-    async def reset(self, request: Request) -> Response:
-        """Closes the circuits of one provider, or all."""
-        raw = await bodies.read(request.receive)
-        given = bodies.parse(raw) if raw.strip() else {}
-        for field in given.keys() - {"provider"}:
-            message = f"unknown field {field!r}; known is provider"
-            raise InvalidRequest(message, param=field, code="unknown_parameter")
-        provider = given.get("provider")
-        known = self._live.current.config.providers
-        if provider is not None and (not isinstance(provider, str) or provider not in known):
+    async def reset(self, asked: Asked) -> Response:
+        provider = asked.body.provider
+        if provider is not None and provider not in self._live.current.config.providers:
             raise Unprocessable(f"there is no provider {provider!r}", param="provider")
-        return _json({"reset": self._breakers.reset(provider)})
+        return answer({"reset": self._breakers.reset(provider)})
 
 
 def _entry(status: BreakerStatus) -> dict[str, Any]:
@@ -70,7 +91,3 @@ def _entry(status: BreakerStatus) -> dict[str, Any]:
         "failures": status.failures,
         "next_attempt_at": status.next_attempt_at,
     }
-
-
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")

@@ -1,15 +1,15 @@
 """The cache under `/api/v1/cache`: what it does, what is dropped of it, what is put into it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from adapters.base import Endpoint
@@ -20,22 +20,19 @@ from proxy.cache.types import Purge
 from proxy.client import CONNECTION, Connection
 from proxy.doors import body as bodies
 from proxy.doors import controls
-from proxy.errors import DatabaseUnavailable, Forbidden, InvalidRequest, Unprocessable
+from proxy.doors.api import OPERATORS, Api, Asked, Operation, Strict
+from proxy.errors import DatabaseUnavailable, Unprocessable
 from proxy.ledger.analytics import Summary, summarise
-from proxy.live import Live
 from proxy.pipeline import SHADOW, WARM
-from proxy.types import Principal, Role
 from proxy.warming import Job, Run, Told, Warming, read
 from proxy.warming import summarise as sum_up
 
 if TYPE_CHECKING:
     from proxy.shared.answers import PurgeIncomplete
 
-Handler = Callable[[Request, Principal], Awaitable[Response]]
 Incomplete = tuple["type[PurgeIncomplete]", ...]
 """What a store raises that could not finish a purge; none where all is kept in this process."""
 
-ALLOWED = frozenset({Role.ADMIN, Role.SERVICE})
 DAYS, MOST_DAYS = 30, 365
 LINES = "application/x-ndjson"
 OWN = frozenset({SHADOW, WARM})
@@ -45,43 +42,83 @@ NO_MEANING = MeaningReport("off", "", 0, 0, 0, WrongRate(None, None, None, 0), {
 """The report where there is no tier by meaning."""
 
 
+class Days(Strict):
+    """How far the books are looked back on."""
+
+    days: int = Field(default=DAYS, ge=1, le=MOST_DAYS)
+
+
+class WhatGoes(Strict):
+    """What kept answers have that go; without any field all do."""
+
+    pattern: str | None = None
+    model: str | None = None
+    task: str | None = None
+    tag: str | None = None
+    epoch: str | None = None
+    id: str | None = None
+
+
+class Invalidated(Strict):
+    """How many answers went."""
+
+    invalidated: int
+
+
 class CacheDoor:
     """Handlers over the cache of this process, and the store that it may share."""
 
     def __init__(
         self,
-        live: Live,
+        api: Api,
         cache: Cache,
         warming: Warming,
         engine: Callable[[], AsyncEngine],
         incomplete: Incomplete = (),
     ) -> None:
-        self._live = live
+        self._api = api
         self._cache = cache
         self._warming = warming
         self._engine = engine
         self._incomplete = incomplete
 
     def routes(self) -> list[BaseRoute]:
-        """For the master key and service keys."""
-        return [
-            Route("/api/v1/cache/metrics", self._guarded(self.metrics), methods=["GET"]),
-            Route("/api/v1/cache/invalidate", self._guarded(self.invalidate), methods=["POST"]),
-            Route("/api/v1/cache/warm", self._guarded(self.warm), methods=["POST"]),
+        path = "/api/v1/cache"
+        operations = [
+            Operation(
+                "GET",
+                path + "/metrics",
+                self.metrics,
+                OPERATORS,
+                "What the cache does",
+                query=Days,
+                answer=dict[str, Any],
+            ),
+            Operation(
+                "POST",
+                path + "/invalidate",
+                self.invalidate,
+                OPERATORS,
+                "Drop kept answers",
+                body=WhatGoes,
+                answer=Invalidated,
+                body_may_miss=True,
+                errors=(503,),
+            ),
+            Operation(
+                "POST",
+                path + "/warm",
+                self.warm,
+                OPERATORS,
+                "Ask prompts before anybody does",
+                takes=dict[str, Any],
+                media_type=LINES,
+            ),
         ]
+        return [self._api.route(operation) for operation in operations]
 
-    def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        async def guarded(request: Request) -> Response:
-            headers = dict(reversed(request.scope["headers"]))
-            principal = await self._live.current.auth.identify(headers)
-            if principal.role not in ALLOWED:
-                raise Forbidden("this needs the master key or a service key")
-            return await handler(request, principal)
-
-        return guarded
-
-    async def metrics(self, request: Request, _: Principal) -> Response:
-        days = _days(request.query_params.get("days"))
+    async def metrics(self, asked: Asked) -> Response:
+        days = asked.query.days
         size = await self._cache.answers.size()
         meaning = self._cache.meaning_report() or NO_MEANING
         shown = _counts(self._cache.counts, meaning)
@@ -99,22 +136,21 @@ class CacheDoor:
             return None
         return {"days": days, **_booked(groups)}
 
-    async def invalidate(self, request: Request, _: Principal) -> Response:
+    async def invalidate(self, asked: Asked) -> Response:
         """Drops what is named; without any name all."""
-        raw = await bodies.read(request.receive)
-        purge = _purge(bodies.parse(raw) if raw.strip() else {})
+        purge = _purge(asked.body)
         try:
             dropped = await self._cache.purge(purge)
         except self._incomplete as error:
             return _incomplete(error.dropped)
         return _json({"invalidated": dropped})
 
-    async def warm(self, request: Request, caller: Principal) -> Response:
+    async def warm(self, asked: Asked) -> Response:
         """Asks many prompts; the answer grows as they are done."""
+        request = asked.request
         headers = dict(reversed(request.scope["headers"]))
-        asked = bodies.parse(await bodies.read(request.receive))
-        wanted = read(asked, _check)
-        job = await self._warming.prepare(wanted, caller, controls.read(headers, {}))
+        wanted = read(bodies.parse(await bodies.read(request.receive)), _check)
+        job = await self._warming.prepare(wanted, asked.principal, controls.read(headers, {}))
         return Warmed(self._warming.start(job), job)
 
 
@@ -156,22 +192,11 @@ class Warmed(Response):
 # What is asked.
 
 
-def _days(text: str | None) -> int:
-    """How far the ledger is looked back on. Raises `Unprocessable`."""
-    if text is None:
-        return DAYS
-    if len(text) < 10 and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_DAYS:
-        return int(text)
-    raise Unprocessable(f"'days' must be a whole number from 1 to {MOST_DAYS}", param="days")
-
-
-def _purge(given: Mapping[str, Any]) -> Purge:
+def _purge(body: WhatGoes) -> Purge:
     """What is to go. Null is no name: who means all leaves the field out."""
+    given = {field: getattr(body, field) for field in body.model_fields_set}
     for field, value in given.items():
-        if field not in Purge._fields:
-            message = f"unknown field {field!r}; known are {', '.join(Purge._fields)}"
-            raise InvalidRequest(message, param=field, code="unknown_parameter")
-        if not isinstance(value, str) or (not value and field != "epoch"):
+        if value is None or (not value and field != "epoch"):
             message = f"{field!r} must be a non-empty string; without any field all is dropped"
             raise Unprocessable(message, param=field)
     return Purge(**given)

@@ -134,6 +134,6 @@ def _describe(record: Record, call: Call) -> None:
     asked: Controls = call.controls
     record.name = call.name
     record.stream = call.ask.stream
-    record.user = call.principal.user_id or asked.user
+    record.user = controls.user_of(call.principal, asked)
     record.service, record.job = asked.service, asked.job
     record.metadata = asked.metadata

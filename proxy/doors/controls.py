@@ -11,13 +11,16 @@ from typing import Any
 import orjson
 
 from proxy.errors import InvalidRequest
-from proxy.types import Controls
+from proxy.types import Controls, Principal, Role
 
 METADATA_LIMIT = 8192  # bytes of JSON that the ledger takes with a request
 VALUE_LIMIT = 256  # characters of a name or id
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _PREFIX = b"x-turnout-"
+_ACCOUNT = re.compile(r"user_[0-9a-f]{32}")
+"""The id of an account (`proxy.users`)."""
+
 _WHOLE = frozenset({b"x-turnout-metadata", b"x-turnout-cache"})
 """Headers that are not cut to a name's length."""
 
@@ -41,6 +44,7 @@ def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Controls:
         for field, control in _FROM_METADATA.items()
         if metadata.get(field) is not None
     }
+    check_forwardable(from_body.get("task", ""), "metadata.task")  # answers have it in a header
     metadata.update(_metadata(given.get("metadata")))
     if len(orjson.dumps(metadata)) > METADATA_LIMIT:
         raise InvalidRequest(f"metadata may be {METADATA_LIMIT} bytes at most", param="metadata")
@@ -57,6 +61,20 @@ def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Controls:
         metadata=metadata,
         cache=given.get("cache"),
     )
+
+
+def user_of(principal: Principal, asked: Controls) -> str | None:
+    """Whose usage a call is: the authenticated user's, else whom the caller names.
+
+    Only an operator is believed who names an account: a key that nobody owns could else put its
+    calls on somebody's bill.
+    """
+    if principal.user_id is not None:
+        return principal.user_id
+    is_trusted = principal.role in (Role.ADMIN, Role.SERVICE)
+    if asked.user is not None and _ACCOUNT.fullmatch(asked.user) and not is_trusted:
+        return None
+    return asked.user
 
 
 def check_forwardable(value: str, name: str) -> None:

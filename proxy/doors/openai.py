@@ -14,6 +14,7 @@ from proxy import routing
 from proxy.doors.call import CallDoor, Current, first_of_each
 from proxy.errors import ModelNotFound
 from proxy.pipeline import Pipeline, Snapshot
+from proxy.types import OwnKeys
 
 ENDPOINTS = tuple(
     endpoint for endpoint in Endpoint if endpoint not in (Endpoint.MESSAGES, Endpoint.COUNT_TOKENS)
@@ -43,24 +44,26 @@ class Models:
     async def list(self, request: Request) -> Response:
         snapshot = self._current()
         principal = await snapshot.auth.identify(first_of_each(request.scope))
-        names = [name for name in routing.names(snapshot.table) if principal.may_use(name)]
-        entries = [self._entry(snapshot, name) for name in names]
+        known = routing.names(snapshot.table, principal.own)
+        names = [name for name in known if principal.may_use(name)]
+        entries = [self._entry(snapshot, name, principal.own) for name in names]
         return _json({"object": "list", "data": [entry for entry in entries if entry]})
 
     async def show(self, request: Request) -> Response:
         snapshot = self._current()
         principal = await snapshot.auth.identify(first_of_each(request.scope))
         name = request.path_params["name"].rstrip("/")
-        entry = self._entry(snapshot, name) if principal.may_use(name) else None
+        may = principal.may_use(name)
+        entry = self._entry(snapshot, name, principal.own) if may else None
         if entry is None:
             message = f"the model {name!r} does not exist or this key may not use it"
             raise ModelNotFound(message, param="model")
         return _json(entry)
 
-    def _entry(self, snapshot: Snapshot, name: str) -> dict[str, Any] | None:
+    def _entry(self, snapshot: Snapshot, name: str, own: OwnKeys | None) -> dict[str, Any] | None:
         """A model object in OpenAI's shape with `provider`, `pricing` and `context_window`."""
         resolved = routing.resolve(snapshot.table, name)
-        first = resolved and routing.first_target(snapshot.table, resolved)
+        first = resolved and routing.first_target(snapshot.table, resolved, own)
         if not first:
             return None
         provider, model = first

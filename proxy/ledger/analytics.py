@@ -1,22 +1,32 @@
 """What the books say: sums from the roll-ups, and the rows themselves by pages.
 
 The last N days begin at a full hour: the hours up to midnight (UTC) are summed by hour, all after
-by day, so that a year is some four hundred roll-ups for each value. What no roll-up has, the
-groups of one key, is summed from that key's rows.
+by day, so that a year is some four hundred roll-ups for each value. What one owner asked, by
+another dimension, is known by day alone: of the hours before the first midnight the rows are read.
 """
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, RowMapping, Select, case, cast, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    RowMapping,
+    Select,
+    Text,
+    case,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ids import earliest
-from proxy.ledger.rollups import DAY, DIMENSIONS, EDGES, HOUR, percentile
-from proxy.storage.schema import HISTOGRAM, SUMS, requests, rollups
+from proxy.ledger.rollups import DAY, DIMENSIONS, EDGES, HOUR, OWNED, fitting, percentile, unpacked
+from proxy.storage.schema import HISTOGRAM, PAIRS, SUMS, keys, owner_rollups, requests, rollups
 
 GROUPS = {name: requests.c[column] for name, column in DIMENSIONS.items() if column}
 """What the books can be summed by, and the column of the rows that says so."""
@@ -29,6 +39,17 @@ SLACK = 60  # seconds by which an id may be older than the time that its row was
 _NONE = [0] * (len(SUMS) + len(HISTOGRAM))
 
 Sums = dict[str | int, list[int]]
+
+
+class Owner(NamedTuple):
+    """Whose requests are meant: those of one key or of one user. `dimension` is `key` or `user`."""
+
+    dimension: str
+    value: str
+
+
+EVERYBODY = Owner("all", "")
+"""Whose all requests are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,49 +111,83 @@ async def summarise(
     engine: AsyncEngine,
     days: int,
     by: str | None = None,
-    key_id: str | None = None,
+    owner: Owner | None = None,
     percentiles: bool = True,
+    most: int | None = None,
 ) -> list[Summary]:
     """The requests of the last `days` days, by one of `GROUPS` or all together; dearest first.
 
-    With `key_id` only those of that key. Of a thousand groups percentiles take half the time.
+    With `owner` only what is its own. Of a thousand groups percentiles take half the time, and so
+    do all sums of those that are not among the `most` dearest.
     """
     period = Period.last(days)
-    if key_id is None:
-        sums = await _of_groups(engine, period, by or "all", percentiles)
-    elif by in (None, "key"):
-        sums = _together(key_id, await _of_value(engine, period, "key", key_id))
+    if owner is None:
+        dearest = None if most is None else await _dearest(engine, period, by or "all", most)
+        sums = await _of_groups(engine, period, by or "all", percentiles, dearest)
+    elif by in (None, owner.dimension):
+        sums = _together(owner.value, await _of_value(engine, period, *owner))
     else:
-        sums = await _of_rows(engine, period, by, key_id)
+        sums = await _of_owner(engine, period, by, owner, percentiles, most)
     found = [_summary(str(group) or None if by else None, row) for group, row in sums.items()]
-    return sorted(found, key=lambda s: (-s.cost_usd, -s.requests, s.group or ""))
+    return sorted(found, key=lambda s: (-s.cost_usd, -s.requests, s.group or ""))[:most]
 
 
-async def daily(engine: AsyncEngine, days: int, key_id: str | None = None) -> list[Summary]:
+async def daily(engine: AsyncEngine, days: int, owner: Owner | None = None) -> list[Summary]:
     """The same day by day, oldest first, with the days on which nothing was asked.
 
     `group` is the date (UTC). The first day is the part of it that belongs to the period.
     """
     period = Period.last(days)
-    dimension, value = ("all", "") if key_id is None else ("key", key_id)
-    sums = await _of_value(engine, period, dimension, value)
+    sums = await _of_value(engine, period, *(owner or EVERYBODY))
     starts = range(period.first // DAY * DAY, period.now + 1, DAY)
     return [_summary(_date(day), sums.get(day, _NONE)) for day in starts]
+
+
+async def owns_key(engine: AsyncEngine, user_id: str, key_id: str) -> bool:
+    """Whether a key was made for that user."""
+    query = select(keys.c.id).where(keys.c.id == key_id, keys.c.user_id == user_id)
+    async with engine.connect() as connection:
+        return (await connection.execute(query)).first() is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The rows of the last `days` days that fit all the filters given, by names of `FILTERS`; an
-    empty text asks for rows that have none. With `key_id` only those of that key."""
+    empty text asks for rows that have none. With `owner` only what is its own."""
 
     days: int
     filters: Mapping[str, str]
-    key_id: str | None = None
+    owner: Owner | None = None
 
     def values(self) -> list[tuple[str, str]]:
         """Names of `FILTERS` and what they must be."""
-        own = [] if self.key_id is None else [("key", self.key_id)]
+        own = [] if self.owner is None else [(self.owner.dimension, self.owner.value)]
         return [*self.filters.items(), *own]
+
+
+class Span(NamedTuple):
+    """Where rows can be: ids from `near` to `far` find them; the time that they were begun, not
+    before `first` (epoch milliseconds), decides, as the roll-ups go by it too."""
+
+    first: int
+    near: str
+    far: str
+
+
+async def span_of(engine: AsyncEngine, chosen: Chosen) -> Span:
+    """From when to when there can be rows with these values; empty when there are none.
+
+    Only few columns have an index. The roll-ups know on which days a value was seen, and so a
+    rare one is not looked for in all the rows there are.
+    """
+    period = Period.last(chosen.days)
+    first, last = period.first, period.now + DAY
+    for dimension, value in chosen.values():
+        if dimension in GROUPS:
+            queries = _by_bucket(period, dimension, value, (rollups.c.bucket,))
+            seen = [row[0] for row in await _fetch(engine, queries)]
+            first, last = max(first, min(seen, default=last)), min(last, max(seen, default=0) + DAY)
+    return _ids(period.first, first, last)
 
 
 async def read_rows(
@@ -143,61 +198,102 @@ async def read_rows(
     oldest_first: bool = False,
 ) -> Sequence[RowMapping]:
     """At most `limit` of the chosen rows, newest or oldest first, from behind the id `after`."""
-    table = requests.c
-    period = Period.last(chosen.days)
-    span = await _span(engine, period, chosen.values())
-    query = select(requests).where(*_within(period, span))
-    for name, value in chosen.values():
-        column = FILTERS[name]
-        query = query.where(column == value if value else column.is_(None))
-    if after is not None:
-        query = query.where(table.id > after if oldest_first else table.id < after)
-    query = query.order_by(table.id if oldest_first else table.id.desc()).limit(limit)
+    span = await span_of(engine, chosen)
+    query = _page(select(requests), chosen, span, limit, after, oldest_first)
     async with engine.connect() as connection:
-        return (await connection.execute(query)).mappings().all()
+        rows = await connection.execute(query)
+        found: Sequence[RowMapping] = rows.mappings().all()
+    return found
 
 
-async def _span(
-    engine: AsyncEngine, period: Period, values: Iterable[tuple[str, str]]
-) -> tuple[int, int]:
-    """From when to when there can be rows with these values; empty when there are none.
+async def read_values(
+    engine: AsyncEngine,
+    chosen: Chosen,
+    span: Span,
+    columns: Sequence[str],
+    limit: int,
+    after: str | None,
+) -> Sequence[Sequence[Any]]:
+    """At most `limit` of the chosen rows, oldest first, as tuples of the id and the columns named.
 
-    Only few columns have an index. The roll-ups know on which days a value was seen, and so a
-    rare one is not looked for in all the rows there are.
+    JSON is its text. `span` is `span_of` them; one for all pages of an export.
     """
-    first, last = period.first, period.now + DAY
-    for dimension, value in values:
-        if dimension in GROUPS:
-            queries = _by_bucket(period, dimension, value, (rollups.c.bucket,))
-            seen = [row[0] for row in await _fetch(engine, queries)]
-            first, last = max(first, min(seen, default=last)), min(last, max(seen, default=0) + DAY)
-    return first, last
+    named = (requests.c[name] for name in ("id", *columns))
+    plain = [cast(c, Text) if c.name == "metadata" else c for c in named]
+    query = _page(select(*plain), chosen, span, limit, after, upwards=True)
+    async with engine.connect() as connection:
+        rows = await connection.execute(query)
+        found: Sequence[Sequence[Any]] = rows.all()
+    return found
 
 
-def _within(period: Period, span: tuple[int, int]) -> tuple[ColumnElement[bool], ...]:
-    """Ids find the rows, the time they were begun decides: the roll-ups go by it too."""
-    table = requests.c
+def _page(
+    query: Select[Any], chosen: Chosen, span: Span, limit: int, after: str | None, upwards: bool
+) -> Select[Any]:
+    """The rows of one page. Where it begins is said once: of two lower bounds SQLite may seek the
+    lesser, and would walk through all pages before."""
+    at = requests.c.id
+    near, far = at >= span.near, at < span.far
+    if after is not None and upwards:
+        near = at > max(after, span.near)
+    elif after is not None:
+        far = at < min(after, span.far)
+    for name, value in chosen.values():
+        query = query.where(FILTERS[name] == value if value else FILTERS[name].is_(None))
+    query = query.where(near, far, requests.c.created_at >= span.first)
+    return query.order_by(at if upwards else at.desc()).limit(limit)
+
+
+def _ids(begin: int, first: int, last: int) -> Span:
     near, far = (
-        earliest(max(0, at / 1000 + slack)) for at, slack in zip(span, (-SLACK, SLACK), strict=True)
+        earliest(max(0, at / 1000 + slack))
+        for at, slack in zip((first, last), (-SLACK, SLACK), strict=True)
     )
-    return table.id >= near, table.id < far, table.created_at >= period.first
+    return Span(begin, near, far)
 
 
 async def _of_groups(
-    engine: AsyncEngine, period: Period, dimension: str, percentiles: bool
+    engine: AsyncEngine,
+    period: Period,
+    dimension: str,
+    percentiles: bool,
+    values: Sequence[str | int] | None = None,
 ) -> Sums:
     """The roll-ups of a dimension, by value; without percentiles the histogram is left out."""
     names = (*SUMS, *HISTOGRAM) if percentiles else SUMS
+    chosen = () if values is None else (rollups.c.value.in_(values),)
+    return _merged(await _fetch(engine, _by_value(period, dimension, names, *chosen)))
+
+
+async def _dearest(
+    engine: AsyncEngine, period: Period, dimension: str, most: int
+) -> list[str | int]:
+    """The values of a dimension that cost most."""
+    return _ranked(_merged(await _fetch(engine, _by_value(period, dimension, _RANKS))), most)
+
+
+_RANKS = ("cost_nanousd", "requests")
+
+
+def _ranked(sums: Sums, most: int) -> list[str | int]:
+    """The first of what `_RANKS` was summed of."""
+    return sorted(sums, key=lambda value: (*(-number for number in sums[value]), value))[:most]
+
+
+def _by_value(
+    period: Period, dimension: str, names: Iterable[str], *chosen: ColumnElement[bool]
+) -> list[Select[Any]]:
+    """Sums of a dimension's roll-ups, hours and then days."""
     bucket, value = rollups.c.bucket, rollups.c.value
+    sums = [func.sum(rollups.c[name]) for name in names]
     until = {"hour": bucket < period.midnight, "day": bucket >= period.midnight}
-    queries = [
-        select(value, *(func.sum(rollups.c[name]) for name in names))
+    return [
+        select(value, *sums)
         .where(rollups.c.grain == grain, rollups.c.dimension == dimension)
-        .where(bucket >= period.first, edge)
+        .where(bucket >= period.first, edge, *chosen)
         .group_by(value)
         for grain, edge in until.items()
     ]
-    return _merged(await _fetch(engine, queries))
 
 
 async def _of_value(engine: AsyncEngine, period: Period, dimension: str, value: str) -> Sums:
@@ -220,21 +316,103 @@ def _by_bucket(
     ]
 
 
-async def _of_rows(engine: AsyncEngine, period: Period, by: str, key_id: str) -> Sums:
-    """A key's rows by one of `GROUPS`: one line a group and step of the histogram."""
+async def _of_owner(
+    engine: AsyncEngine,
+    period: Period,
+    by: str,
+    owner: Owner,
+    percentiles: bool,
+    most: int | None,
+) -> Sums:
+    """An owner's requests by one of `GROUPS`.
+
+    Of the first day, which is rarely whole, the rows are read: those that belong to the period, or
+    if they are fewer those that don't, which the whole day's sums have too much.
+    """
+    first, days = period.midnight - DAY, [*period.days]
+    times, sign = range(period.first, period.midnight), 1
+    if len(period.hours) > DAY // HOUR // 2:
+        times, sign, days = range(first, period.first), -1, [first, *days]
+    read = await _of_rows(engine, times, by, owner, percentiles) if times else []
+    rows = [(row[0], *(sign * number for number in row[1:])) for row in read]
+    values = None
+    if most is not None:
+        costs = [(row[0], *(row[1 + SUMS.index(name)] for name in _RANKS)) for row in rows]
+        ranks = await _of_days(engine, days, by, owner, _RANKS)
+        values = _ranked(_merged([*ranks, *costs]), most)
+        rows = [row for row in rows if row[0] in values]
+    names = (*SUMS, *PAIRS) if percentiles else SUMS
+    sums = _merged([*await _of_days(engine, days, by, owner, names, values), *rows])
+    return {group: numbers for group, numbers in sums.items() if numbers[0] > 0}
+
+
+async def _of_days(
+    engine: AsyncEngine,
+    days: Sequence[int],
+    by: str,
+    owner: Owner,
+    names: Sequence[str],
+    values: Sequence[str | int] | None = None,
+) -> list[tuple[Any, ...]]:
+    """An owner's whole days: group, sums, histogram."""
+    dimension, column = _OF_OWNER[owner.dimension, by]
+    table = owner_rollups.c
+    group = table[column]
+    query = (
+        select(group, *(func.sum(table[name]) for name in names))
+        .where(table.dimension == dimension, table.owner == owner.value)
+        .where(table.bucket.in_(days))
+        .group_by(group)
+    )
+    if values is not None:
+        query = query.where(group.in_(values))
+    wide = len(SUMS) + 1
+    rows = await _fetch(engine, [query])
+    return [(*row[:wide], *unpacked(map(int, row[wide:]))) for row in rows]
+
+
+_OF_OWNER = {
+    (owner, by): (dimension, column)
+    for dimension, (owner, *groups) in OWNED.items()
+    for by, column in zip(groups, ("first", "second"), strict=True)
+}
+"""(whose, by what) -> the dimension and the column of `owner_rollups`."""
+
+
+async def _of_rows(
+    engine: AsyncEngine, times: range, by: str, owner: Owner, percentiles: bool
+) -> list[tuple[Any, ...]]:
+    """An owner's rows of some hours: group, sums, histogram."""
     table = requests.c
     group = func.coalesce(GROUPS[by], "").label("value")
-    step = case(
-        *((table.duration_ms < edge, number) for number, edge in enumerate(EDGES)),
-        else_=len(EDGES),
-    ).label("step")
-    inner = select(requests, group, step)
-    span = period.first, period.now + DAY
-    chosen = inner.where(table.key_id == key_id, *_within(period, span)).subquery()
+    step = _step(table.duration_ms) if percentiles else cast(0, Integer)
+    span = _ids(times.start, times.start, times.stop)
+    chosen = (
+        select(requests, group, step.label("step"))
+        .where(GROUPS[owner.dimension] == owner.value)
+        .where(table.id >= span.near, table.id < span.far)
+        .where(table.created_at >= times.start, table.created_at < times.stop)
+        .subquery()
+    )
     sums = [_OF_ROWS[name](chosen.c) for name in SUMS]
     query = select(chosen.c.value, chosen.c.step, *sums).group_by(chosen.c.value, chosen.c.step)
     rows = await _fetch(engine, [query])
-    return _merged((value, *sums, *_steps(step, sums[0])) for value, step, *sums in rows)
+    return [
+        (fitting(value), *sums, *(_steps(step, sums[0]) if percentiles else ()))
+        for value, step, *sums in rows
+    ]
+
+
+def _step(duration: ColumnElement[int], first: int = 0, last: int = len(EDGES)) -> Any:
+    """Which step of the histogram a duration is in, by halves: all 31 edges one after the other
+    would take longer than the sums."""
+    if first == last:
+        return first
+    middle = (first + last) // 2
+    return case(
+        (duration < EDGES[middle], _step(duration, first, middle)),
+        else_=_step(duration, middle + 1, last),
+    )
 
 
 _OF_ROWS: dict[str, Any] = {

@@ -11,12 +11,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.inserts import Row, add_up, insert_new
-from proxy.ledger.rollups import COLUMNS, DIMENSIONS, KEY_COLUMNS, LONGEST, added_up
+from proxy.ledger.rollups import (
+    COLUMNS,
+    DIMENSIONS,
+    KEY_COLUMNS,
+    LONGEST,
+    OWNER_COLUMNS,
+    OWNER_KEY_COLUMNS,
+    added_up,
+)
 from proxy.ledger.rows import ATTEMPT_COLUMNS, REQUEST_COLUMNS
-from proxy.storage.schema import attempts, requests, rollups
+from proxy.storage.schema import attempts, outbox, owner_rollups, requests, rollups
 
 LARGEST = 10**13  # of what no request has: as nano-dollars 10,000 USD, as a time the year 2286
 LARGEST_SMALL = 2**31 - 1
+OUTBOX_COLUMNS = ("sink", "request_id")
 
 Limits = tuple[int | None, ...]
 
@@ -39,10 +48,14 @@ _ATTEMPT_LIMITS = _limits(attempts, ATTEMPT_COLUMNS)
 
 
 class Books:
-    """The tables of requests and attempts, and the roll-ups of the requests."""
+    """The tables of requests and attempts, and the roll-ups of the requests.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    For each of `sinks` a new request is noted in the outbox too: it is in both or in neither.
+    """
+
+    def __init__(self, engine: AsyncEngine, sinks: Sequence[str] = ()) -> None:
         self._engine = engine
+        self._sinks = sorted(sinks)
 
     async def write(self, rows: Sequence[Row], tries: Sequence[Row]) -> None:
         """Request rows and attempt rows, in one transaction. Raises `SQLAlchemyError`."""
@@ -61,8 +74,12 @@ class Books:
         async with self._engine.begin() as connection:
             new = set(await insert_new(connection, requests, REQUEST_COLUMNS, written))
             await insert_new(connection, attempts, ATTEMPT_COLUMNS, tried)
+            due = [(sink, request) for sink in self._sinks for request in sorted(new)]
+            await insert_new(connection, outbox, OUTBOX_COLUMNS, due)
             sums = added_up(_first_of_each(written, new))
-            await add_up(connection, rollups, len(KEY_COLUMNS), COLUMNS, sums)
+            await add_up(connection, rollups, len(KEY_COLUMNS), COLUMNS, sums.values)
+            keys = len(OWNER_KEY_COLUMNS)
+            await add_up(connection, owner_rollups, keys, OWNER_COLUMNS, sums.owners)
 
 
 def _first_of_each(rows: list[Row], ids: set[str]) -> list[Row]:

@@ -68,7 +68,7 @@ def request_row(record: Record) -> Row:
         _cut(record.error_message),
         orjson.dumps(dict(record.metadata)).decode() if record.metadata else None,
         usage.images,
-        usage_type(record.endpoint),
+        record.usage_type or usage_type(record.endpoint),
     )
 
 

@@ -2,17 +2,35 @@
 
 import logging
 
+import orjson
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.errors import Internal, MethodNotAllowed, NotFound, TurnoutError, anthropic_body
+from proxy.errors import (
+    DatabaseUnavailable,
+    Internal,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TurnoutError,
+    anthropic_body,
+    detail_body,
+    trpc_error,
+)
 from proxy.middleware.request_id import REQUEST_ID
 from proxy.middleware.usage import RECORD
 from proxy.response import RESPONSE
 
 ANTHROPIC = "/v1/messages"
 """Where Anthropic's API is: its SDKs want its own error shape."""
+
+TRPC, V2 = "/api/trpc/", "/v2/"
+"""Where APIs are that say their errors in their own way."""
+
+AWAY = (SQLAlchemyError, ConnectionError, TimeoutError)
+"""What a database raises that is away. Providers' connections have errors of their own."""
 
 log = logging.getLogger("turnout.errors")
 
@@ -37,12 +55,26 @@ class Errors:
             await _answer(_ours(error, scope), scope, send)
         except ClientDisconnect:
             return  # nobody to answer; the usage record says that the client left
+        except AWAY as error:
+            said = _of_database(error)
+            log.warning("request %s: %s (%s)", scope[REQUEST_ID], said.code, type(error).__name__)
+            if scope[RESPONSE].status:
+                raise
+            await _answer(said, scope, send)
         except Exception:  # the last who can answer; logged with the request's id
             log.exception("request %s failed in Turnout itself", scope[REQUEST_ID])
             if scope[RESPONSE].status:
                 raise
             message = "Turnout itself failed; its log has the details under this request's id"
             await _answer(Internal(message), scope, send)
+
+
+def _of_database(error: Exception) -> TurnoutError:
+    """What a door's question to the database came to. The error itself may hold values."""
+    if isinstance(error, DataError):
+        return InvalidRequest("a value of this request is none that the database can hold")
+    message = "the database is away, or too busy; try again"
+    return DatabaseUnavailable(message, headers={"retry-after": "2"})
 
 
 def _ours(error: HTTPException, scope: Scope) -> TurnoutError:
@@ -55,8 +87,13 @@ def _ours(error: HTTPException, scope: Scope) -> TurnoutError:
 
 def _body(error: TurnoutError, scope: Scope) -> bytes:
     """In the shape of the API that was called."""
-    if scope["path"].startswith(ANTHROPIC):
+    path = scope["path"]
+    if path.startswith(ANTHROPIC):
         return anthropic_body(error, "req_" + scope[REQUEST_ID])
+    if path.startswith(TRPC):
+        return orjson.dumps(trpc_error(error, path[len(TRPC) :]))
+    if path.startswith(V2):
+        return detail_body(error)
     return error.body()
 
 

@@ -24,6 +24,7 @@ VOID = "void"  # Redis's word for a holder that has given up
 RESERVE = Script.load("reserve")
 SETTLE = Script.load("settle")
 OWE = Script.load("owe")
+PRIME = Script.load("prime")
 
 log = logging.getLogger("turnout.limits")
 
@@ -70,10 +71,11 @@ class SharedCounters:
                 raise
 
     async def prime(self, want: Want) -> None:
-        """Tells Redis what was used of a FIXED limit, if it has no count of it: it was emptied."""
+        """Tells Redis what was used of a FIXED limit, which adds what it does not know: it was
+        emptied, or the limit is new."""
         kept = _ms(want.window + LEASE)
         try:
-            await self._link.ask("SET", _name(want), want.amount, "NX", "PX", kept)
+            await self._link.run(PRIME, [_name(want)], [want.amount, kept])
         except Away as away:
             log.info("redis does not know yet what was used (%s)", away)
             self._backlog.saw(want, max(0, want.limit - want.amount))

@@ -343,7 +343,8 @@ class TestAdmin:
         "body", [{"nam": "x"}, {"models": "m"}, {"expires": "soon"}, {"name": 7}, []]
     )
     async def test_a_bad_key_request(self, gateway: Gateway, body: Any) -> None:
-        assert (await gateway.call("POST", "/api/v1/keys", body)).status == 400
+        status = 400 if isinstance(body, list) else 422  # the one is no body at all
+        assert (await gateway.call("POST", "/api/v1/keys", body)).status == status
 
     async def test_every_admin_route_is_denied_to_a_key(self, gateway: Gateway) -> None:
         for method, path in (("GET", ""), ("POST", ""), ("GET", "/key_x"), ("DELETE", "/key_x")):

@@ -147,6 +147,22 @@ async def test_what_was_used_before_this_process_counts() -> None:
     assert (await counters.reserve("a", [a_day(10, 2)])).remaining == (0,)
 
 
+async def test_what_was_used_before_is_added_to_what_is_known() -> None:
+    """A budget is set for one who is at work: a request comes before the count is told."""
+    counters = LocalCounters(Clock())
+    await counters.reserve("a", [a_day(100, 10)])
+    for _ in range(2):
+        await counters.prime(a_day(100, 60))
+        assert (await counters.reserve("b", [a_day(100, 0)])).remaining == (30,)
+    await counters.settle("a", [a_day(100, 10)], [4])
+    assert (await counters.reserve("b", [a_day(100, 0)])).remaining == (36,)
+    await counters.prime(a_day(100, 64))  # what it knows itself, from the books
+    await counters.prime(a_day(100, 0))
+    assert (await counters.reserve("b", [a_day(100, 0)])).remaining == (36,)
+    await counters.prime(a_day(100, 65))
+    assert (await counters.reserve("b", [a_day(100, 0)])).remaining == (35,)
+
+
 async def test_memory_is_bounded_and_what_counts_is_kept() -> None:
     clock = Clock()
     counters = LocalCounters(clock, kept=2_000)

@@ -14,6 +14,7 @@ from proxy.counters_local import LocalCounters
 from proxy.errors import BudgetExceeded, LimitExceeded
 from proxy.ledger.pricing import Prices
 from proxy.limits import (
+    FREE,
     NOTHING,
     Limiter,
     LimitsOf,
@@ -24,7 +25,7 @@ from proxy.limits import (
     worst_cost,
     worst_usage,
 )
-from proxy.types import Budget, Controls, Limits, Period, Principal, Role
+from proxy.types import Budget, Controls, Limits, OwnLimits, Period, Principal, Role
 
 NEW_YEAR = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 NOON = 1_771_502_400.0  # 2026-02-19T12:00:00Z
@@ -434,3 +435,20 @@ def test_a_request_over_a_whole_minutes_tokens_fits_when_nothing_else_was_sent()
     assert 60.0 < room.room("p", rates, 500) <= 120.0
     clock.now += 120
     assert room.room("p", rates, 500) == 0.0
+
+
+def test_a_user_without_limits_has_the_default_ones() -> None:
+    limits_of = LimitsOf(Limits(rpm=60), users={"u": Limits(rpd=9)})
+    new = Principal(Role.USER, user_id="new")
+    assert limits_of.scopes(new) == [("user:new", Limits(rpm=60))]
+    assert limits_of.scopes(Principal(Role.KEY, "k", "new")) == [("key:k", Limits(rpm=60))]
+
+
+def test_turnout_s_own_calls_count_against_nobody() -> None:
+    limits_of = LimitsOf(Limits(rpm=60), users={"u": Limits(rpd=9)})
+    user = Principal(Role.USER, user_id="u")
+    assert limits_of.scopes(user._replace(limits=FREE)) == []
+    assert limits_of.scopes(Principal(Role.KEY, "k", "u", limits=FREE)) == []
+    same = OwnLimits(Limits(), frozenset(Limits.__dataclass_fields__))
+    unlimited = Principal(Role.KEY, "k", "u", limits=same)
+    assert limits_of.scopes(unlimited) == [("user:u", Limits(rpd=9))], "a key may say so too"

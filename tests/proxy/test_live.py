@@ -5,7 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from proxy.config import load
+import pytest
+
+from proxy.config import Config, Route, load
 from proxy.live import Live
 
 
@@ -39,3 +41,65 @@ def test_reload(tmp_path: Path) -> None:
     path.write_text("server: {port: 2}")
     holder.reload()
     assert holder.error is None
+
+
+def doubled(path: Path, found: dict[str, str]) -> Live:
+    """What is built has beside the file what is in `found`; "bad" can't be built."""
+
+    def build(config: Config) -> Any:
+        if "bad" in found:
+            raise ValueError("sk-never-in-a-log")
+        routes = {**config.models, **{name: Route.model_validate(to) for name, to in found.items()}}
+        return SimpleNamespace(config=config.model_copy(update={"models": routes}))
+
+    return Live(lambda: load(path, {}), build)
+
+
+def test_rebuild_takes_over_what_is_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("server: {port: 1}")
+    found = {"a": "up/a"}
+    holder = doubled(path, found)
+    holder.rebuild()
+    assert not holder.is_on, "there is nothing to build anew yet"
+    holder.put(load(path, {}))
+    assert "a" in holder.current.config.models
+    assert "a" not in holder.file.models
+    assert holder.current.config.version == holder.file.version != ""
+    at, first = holder.loaded_at, holder.current
+    found["b"] = "up/b"
+    holder.rebuild()
+    assert holder.current is not first
+    assert {"a", "b"} <= holder.current.config.models.keys()
+    assert "b" not in holder.file.models
+    assert holder.loaded_at == at, "the file was not read again"
+
+
+def test_a_file_that_has_not_changed_is_not_taken_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("server: {port: 1}")
+    holder = doubled(path, {"a": "up/a"})
+    holder.put(load(path, {}))
+    first = holder.current
+    holder.reload()
+    assert holder.current is first
+    path.write_text("server: {port: 2}")
+    holder.reload()
+    assert (holder.file.server.port, holder.current.config.server.port) == (2, 2)
+    assert "a" in holder.current.config.models, "what is beside the file is there after a reload"
+
+
+def test_a_rebuild_that_fails_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("server: {port: 1}")
+    found: dict[str, str] = {}
+    holder = doubled(path, found)
+    holder.put(load(path, {}))
+    first, error = holder.current, holder.error
+    found["bad"] = ""
+    holder.rebuild()
+    assert (holder.current, holder.error) == (first, error)
+    assert "not in force: ValueError" in caplog.text
+    assert "sk-never" not in caplog.text

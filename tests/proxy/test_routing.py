@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from adapters import ADAPTERS
 from adapters.base import Auth
 from proxy import routing
 from proxy.config import load
-from proxy.errors import ModelNotFound
+from proxy.errors import CredentialUnavailable, ModelNotFound
 from proxy.signals import Signals
-from proxy.types import Controls, Plan, Principal, Role
+from proxy.types import Call, Controls, Plan, Principal, Role
 
 CONFIG = """
 providers:
@@ -203,3 +204,71 @@ def test_a_target_carries_what_its_provider_says(
     )
     (aws,) = routing._made(providers["aws"], "aws", "m")
     assert (aws.auth, aws.region, aws.drop_params) == (Auth.BEARER, "r-1", True)
+
+
+class Own:
+    """A user's own keys; one that can't be opened is None."""
+
+    def __init__(self, **keys: str | None) -> None:
+        self._keys = keys
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def providers(self) -> frozenset[str]:
+        return frozenset(self._keys)
+
+    def open(self, provider: str, base_url: str) -> SecretStr:
+        self.asked.append((provider, base_url))
+        key = self._keys[provider]
+        if key is None:
+            raise CredentialUnavailable("it can't be opened")
+        return SecretStr(key)
+
+
+def planned(table: routing.Table, name: str, own: Own) -> Plan:
+    principal = Principal(Role.USER, user_id="u", own=own)
+    return routing.plan(table, principal, name, Controls(), Signals())
+
+
+def test_an_own_key_takes_the_place_of_all_of_the_providers(table: routing.Table) -> None:
+    own = Own(b="mine")
+    found = planned(table, "pair", own)
+    assert ids(found) == ["a/m1#0", "b/m2#-1"]
+    first, second = found.targets
+    assert (first.is_own, second.is_own) == (False, True)
+    assert second.api_key == SecretStr("mine")
+    assert own.asked == [("b", "http://b.test/v1")]
+    assert ids(plan(table, "pair")) == ["a/m1#0", "b/m2#0", "b/m2#1"], "the next caller's"
+
+
+def test_an_own_key_switches_a_provider_on_for_its_user(table: routing.Table) -> None:
+    assert ids(planned(table, "dark", Own(off="mine"))) == ["off/x#-1"]
+    with pytest.raises(ModelNotFound, match=r"UNSET_KEY is not set.*no key of your own"):
+        planned(table, "dark", Own(a="mine"))
+    assert "dark" not in routing.names(table)
+    assert "dark" in routing.names(table, Own(off="mine"))
+    assert routing.is_on(table.config, "off", Own(off="k"))
+    assert not routing.is_on(table.config, "off", Own(a="k"))
+    assert not routing.is_on(table.config, "none", Own(none="k"))
+
+
+def test_an_own_key_that_cant_be_opened_is_told_of(table: routing.Table) -> None:
+    with pytest.raises(CredentialUnavailable):
+        planned(table, "b/m2", Own(b=None))
+    assert ids(planned(table, "pair", Own(b=None))) == ["a/m1#0"], "another can serve"
+    assert ids(planned(table, "plain", Own(b=None))) == ["a/m#0"], "others are fine"
+
+
+def routed(table: routing.Table, *route: str, models: tuple[str, ...] | None = None) -> Plan:
+    call = Call(KEY, None, "general", Controls(), route, "label")  # type: ignore[arg-type]
+    return routing.plan_route(table, KEY._replace(models=models), call, Signals())
+
+
+def test_a_door_may_choose_the_targets(table: routing.Table) -> None:
+    found = routed(table, "b/m2", "off/x", "a/org/m1")
+    assert ids(found) == ["b/m2#0", "b/m2#1", "a/org/m1#0"]
+    assert (found.name, found.task) == ("general", "label")
+    with pytest.raises(ModelNotFound):
+        routed(table, "off/x")
+    with pytest.raises(ModelNotFound):
+        routed(table, "b/m2", "a/m", models=("b/*",))

@@ -6,8 +6,9 @@ from proxy.keys import KeyStore
 
 async def test_keys_are_found_by_another_opening() -> None:
     async with opened(None) as context:
-        new = await context.keys().create()
+        keys = await context.keys()
+        new = await keys.create()
         assert context.config.path is None
     async with opened(None) as context:
-        store: KeyStore = context.keys()
+        store: KeyStore = await context.keys()
         assert await store.lookup(new.secret)

@@ -60,7 +60,7 @@ async def test_a_virtual_key_may_not(tmp_path: Path, method: str, path: str) -> 
         ({"provider": 5}, (422, "invalid_request_error", "invalid_value")),
         ({"provider": ["up"]}, (422, "invalid_request_error", "invalid_value")),
         ({"provider": {}}, (422, "invalid_request_error", "invalid_value")),
-        ({"povider": "up"}, (400, "invalid_request_error", "unknown_parameter")),
+        ({"povider": "up"}, (422, "invalid_request_error", "unknown_parameter")),
         ([], (400, "invalid_request_error", "invalid_json")),
     ],
 )

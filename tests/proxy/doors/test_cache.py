@@ -257,7 +257,7 @@ def test_what_names_nothing_drops_nothing(
 
 async def test_faults_over_http(gateway: Gateway) -> None:
     unknown = await gateway.call("POST", INVALIDATE, {"patern": "x"})
-    assert unknown.error == (400, "invalid_request_error", "unknown_parameter")
+    assert unknown.error == (422, "invalid_request_error", "unknown_parameter")
     wrong = await gateway.call("POST", INVALIDATE, {"tag": 5})
     assert wrong.error == (422, "invalid_request_error", "invalid_value")
     assert (await gateway.call("POST", INVALIDATE, [])).error[0] == 400

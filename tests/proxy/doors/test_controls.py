@@ -4,7 +4,7 @@ import pytest
 
 from proxy.doors import controls
 from proxy.errors import InvalidRequest
-from proxy.types import Controls
+from proxy.types import Controls, Principal, Role
 
 
 def test_nothing_asked() -> None:
@@ -62,3 +62,25 @@ def test_control_characters() -> None:
         controls.read({b"x-turnout-user": b"a\x00"}, {})
     assert caught.value.code == "invalid_header"
     controls.check_forwardable("gpt-4o é", "model")
+
+
+ACCOUNT = "user_" + "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("principal", "label", "user"),
+    [
+        (Principal(Role.KEY, "key_1"), "customer-7", "customer-7"),
+        (Principal(Role.KEY, "key_1"), ACCOUNT, None),
+        (Principal(Role.ANONYMOUS), ACCOUNT, None),
+        (Principal(Role.KEY, "key_1", "user_own"), ACCOUNT, "user_own"),
+        (Principal(Role.USER, user_id="user_own"), "customer-7", "user_own"),
+        (Principal(Role.SERVICE), ACCOUNT, ACCOUNT),
+        (Principal(Role.ADMIN), ACCOUNT, ACCOUNT),
+        (Principal(Role.KEY, "key_1"), None, None),
+    ],
+)
+def test_nobody_puts_a_call_on_an_account_that_is_not_theirs(
+    principal: Principal, label: str | None, user: str | None
+) -> None:
+    assert controls.user_of(principal, Controls(user=label)) == user

@@ -5,7 +5,7 @@ import csv
 import io
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message
 
 from proxy.auth import Authenticator
+from proxy.config_types import PricingSection
 from proxy.doors.usage import UsageDoor
 from proxy.errors import Unprocessable
 from proxy.keys import KeyStore, NewKey
@@ -28,6 +29,7 @@ from proxy.ledger.books import Books
 from proxy.live import Live
 from proxy.middleware.errors import Errors
 from proxy.middleware.request_id import RequestId
+from proxy.types import Principal, Role
 from tests.proxy.ledger.synthetic import many, request
 
 MASTER, SERVICE = "master-secret", "service-secret"
@@ -48,6 +50,7 @@ class Door:
     app: ASGIApp
     books: Books
     key: NewKey
+    config: SimpleNamespace
 
     async def get(self, path: str, as_: str = MASTER, **query: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {as_}"} if as_ else {}
@@ -63,14 +66,25 @@ class Door:
         return answer.json()
 
 
+class People(Authenticator):
+    """Knows the users ann and bob, too, by the tokens of their names."""
+
+    async def identify_at(self, method: str, headers: Mapping[bytes, bytes]) -> Principal:
+        for name in ("ann", "bob"):
+            if headers.get(b"authorization") == f"Bearer {name}".encode():
+                return Principal(Role.USER, None, name)
+        return await super().identify_at(method, headers)
+
+
 @pytest.fixture
 async def door(engine: AsyncEngine) -> Door:
     keys = KeyStore(engine, b"d" * 32)
     key = await keys.create()
-    auth = Authenticator(keys, SecretStr(MASTER), [SecretStr(SERVICE)], anonymous=True)
-    live = cast("Live", SimpleNamespace(current=SimpleNamespace(auth=auth)))
+    auth = People(keys, SecretStr(MASTER), [SecretStr(SERVICE)], anonymous=True)
+    config = SimpleNamespace(pricing=PricingSection())
+    live = cast("Live", SimpleNamespace(current=SimpleNamespace(auth=auth, config=config)))
     app = Starlette(routes=UsageDoor(live, lambda: engine).routes())
-    return Door(RequestId(Errors(app.router)), Books(engine), key)
+    return Door(RequestId(Errors(app.router)), Books(engine), key, config)
 
 
 def now() -> int:
@@ -112,6 +126,7 @@ async def test_the_summary(filled: Door) -> None:
         "total_tokens": 45,
         "cached_requests": 1,
         "error_requests": 1,
+        "error_rate": 1 / 3,
         "cache_hit_rate": 1 / 3,
         "saved_usd": 0.0,
         "input_tokens": 30,
@@ -173,6 +188,67 @@ async def test_a_key_reads_its_own(filled: Door) -> None:
         assert "bob" not in text
 
 
+PATHS = ("by-provider", "by-model", "by-service", "by-customer", "by-task", "by-key", "daily")
+
+
+async def test_a_user_reads_the_own(filled: Door) -> None:
+    """Of three requests two are ann's, one of them by a key."""
+    assert (await filled.json("summary", "ann"))["total_requests"] == 2
+    assert (await filled.json("summary", "bob"))["total_requests"] == 1
+    for path in PATHS:
+        assert sum(e["request_count"] for e in await filled.json(path, "ann")) == 2, path
+    assert [e["user_id"] for e in await filled.json("by-customer", "ann")] == ["ann"]
+    groups = await filled.json("by-key", "ann")
+    assert {e["key_id"]: e["request_count"] for e in groups} == {filled.key.id: 1, None: 1}
+    groups = await filled.json("by-service", "ann", user_id="ann")
+    assert {e["service_name"]: e["request_count"] for e in groups} == {None: 1, "web": 1}
+    for query in ({}, {"user": "ann"}, {"user_id": "ann"}):
+        found = await filled.json("requests", "ann", **query)
+        assert [row["user_id"] for row in found["data"]] == ["ann", "ann"]
+    assert (await filled.json("requests", "ann", user="bob"))["data"] == []
+    assert "bob" not in (await filled.get("export", "ann", format="csv")).text
+
+
+@pytest.mark.parametrize("path", ["summary", *PATHS, "requests", "export"])
+async def test_somebody_elses_is_not_there(filled: Door, path: str) -> None:
+    for as_, query in (
+        ("ann", {"user_id": "bob"}),
+        ("ann", {"key_id": filled.key.id}),  # it is nobody's
+        ("ann", {"key_id": "key_none"}),
+        (filled.key.secret, {"user_id": "ann"}),
+        (filled.key.secret, {"key_id": "key_none"}),
+    ):
+        refused = await filled.get(path, as_, **query)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("as_", [MASTER, SERVICE])
+async def test_who_reads_all_may_name_somebody(filled: Door, as_: str) -> None:
+    assert (await filled.json("summary", as_, user_id="ann"))["total_requests"] == 2
+    assert (await filled.json("summary", as_, key_id=filled.key.id))["total_requests"] == 1
+    assert (await filled.json("summary", as_, user_id="nobody"))["total_requests"] == 0
+    (group,) = await filled.json("by-model", as_, user_id="bob")
+    assert (group["model"], group["error_rate"], group["p50_latency_ms"]) == ("n", 1.0, 108.5)
+    assert len((await filled.json("requests", as_, user_id="ann"))["data"]) == 2
+    both = await filled.get("summary", as_, user_id="ann", key_id="k")
+    assert (both.status_code, both.json()["error"]["param"]) == (422, "key_id")
+
+
+async def test_money_in_another_currency(filled: Door) -> None:
+    plain = await filled.json("summary")
+    assert {"currency", "total_cost", "saved"}.isdisjoint(plain)
+    filled.config.pricing = PricingSection(currency="CAD", rates={"CAD": 1.37})
+    found = await filled.json("summary")
+    assert found == plain | {"currency": "CAD", "total_cost": 0.00411, "saved": 0.0}
+    first = (await filled.json("by-model"))[0]
+    assert (first["total_cost_usd"], first["total_cost"], first["currency"]) == (
+        0.003,
+        0.00411,
+        "CAD",
+    )
+    assert {day["currency"] for day in await filled.json("daily")} == {"CAD"}
+
+
 async def test_who_may_read(filled: Door) -> None:
     paths = ("summary", "by-key", "daily", "requests", "export")
     for path in paths:
@@ -200,6 +276,9 @@ async def test_who_may_read(filled: Door) -> None:
         ("requests", {"cursor": "next"}, "cursor"),
         ("requests", {"user": "a\0"}, "user"),
         ("requests", {"days": "9" * 30}, "days"),
+        ("summary", {"days": "+5"}, "days"),
+        ("summary", {"user_id": ""}, "user_id"),
+        ("daily", {"key_id": "a\0"}, "key_id"),
         ("export", {"format": "xml"}, "format"),
         ("export", {"days": "3651"}, "days"),
         ("export", {"model": "\0"}, "model"),

@@ -25,7 +25,8 @@ def request(id: str, created_at: int, **over: Any) -> tuple[Any, ...]:
 def many(count: int, start: int, end: int, seed: int = 1) -> Iterator[tuple[Any, ...]]:
     """Rows from `start` to `end`, in epoch milliseconds, evenly and oldest first.
 
-    20 models of 5 providers, 50 services, 1,000 customers, 40 keys; a few customers ask much.
+    20 models of 5 providers, 50 services, 1,000 customers, 40 keys; a few customers and keys ask
+    much: `customer-0` and `key_0` a tenth each.
     """
     chance = random.Random(seed)
     names = [f"customer-{number}" for number in range(CUSTOMERS)]
@@ -41,7 +42,7 @@ def many(count: int, start: int, end: int, seed: int = 1) -> Iterator[tuple[Any,
             user_id=names[int(CUSTOMERS * chance.random() ** 3)],
             service_name=f"service-{chance.randrange(SERVICES)}",
             task_type=("chat", "summary", "search", None)[number % 4],
-            key_id=f"key_{chance.randrange(KEYS)}",
+            key_id=f"key_{int(KEYS * chance.random() ** 1.6)}",
             role="key",
             provider_name=f"provider-{model % 5}",
             model=f"model-{model}",

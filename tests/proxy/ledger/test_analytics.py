@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,18 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ids import earliest
+from proxy.keys import KeyStore
 from proxy.ledger import analytics
-from proxy.ledger.analytics import GROUPS, Chosen, Period, daily, read_rows, summarise
+from proxy.ledger.analytics import (
+    GROUPS,
+    Chosen,
+    Owner,
+    Period,
+    daily,
+    owns_key,
+    read_rows,
+    summarise,
+)
 from proxy.ledger.books import Books
 from proxy.ledger.rows import REQUEST_COLUMNS, request_row
 from proxy.storage.engine import open_database
@@ -65,20 +76,49 @@ def test_a_period_is_hours_up_to_midnight_and_days_from_there() -> None:
 
 
 @pytest.mark.usefixtures("_at_noon")
-@pytest.mark.parametrize("key_id", [None, "k"])
-async def test_the_edges_of_a_period(engine: AsyncEngine, key_id: str | None) -> None:
+@pytest.mark.parametrize("owner", [None, Owner("key", "k"), Owner("user", "u")])
+async def test_the_edges_of_a_period(engine: AsyncEngine, owner: Owner | None) -> None:
     start = NOW - 1_000_000 - 2 * DAY
     midnight = start + 10 * HOUR
     times = [start - 1, start, midnight - 1, midnight, midnight + DAY - 1, midnight + DAY, NOW]
-    rows = [row(at, number, key_id="k", model=str(number)) for number, at in enumerate(times)]
+    rows = [
+        row(at, number, key_id="k", user_id="u", model=str(number))
+        for number, at in enumerate(times)
+    ]
     await Books(engine).write(rows, [])
-    (total,) = await summarise(engine, 2, key_id=key_id)
+    (total,) = await summarise(engine, 2, owner=owner)
     assert total.requests == 6
-    models = await summarise(engine, 2, "model", key_id)
+    models = await summarise(engine, 2, "model", owner)
     assert {group.group for group in models} == {"1", "2", "3", "4", "5", "6"}
-    days = [(day.group, day.requests) for day in await daily(engine, 2, key_id)]
+    days = [(day.group, day.requests) for day in await daily(engine, 2, owner)]
     assert days == [("2023-11-13", 2), ("2023-11-14", 2), ("2023-11-15", 2)]
-    assert len(await read_rows(engine, Chosen(2, {}, key_id), 100)) == 6
+    assert len(await read_rows(engine, Chosen(2, {}, owner), 100)) == 6
+
+
+@pytest.mark.parametrize("hour", range(24))
+async def test_an_owners_first_day_at_every_hour(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, hour: int
+) -> None:
+    """A request each half hour of three days, each of another model: 48 are in a day and a part."""
+    midnight = NOW // DAY * DAY
+    now = midnight + hour * HOUR + 5
+    monkeypatch.setattr(analytics.time, "time", lambda: now / 1000)
+    times = [midnight - 2 * DAY + half * HOUR // 2 for half in range(3 * 48)]
+    long = "x" * 300
+    rows = [
+        row(at, number, user_id="u", model=f"m{number}", service_name=long)
+        for number, at in enumerate(times)
+        if at <= now
+    ]
+    await Books(engine).write(rows, [])
+    first = (now - DAY) // HOUR * HOUR
+    wanted = {f"m{number}" for number, at in enumerate(times) if first <= at <= now}
+    assert len(wanted) == 49
+    found = await summarise(engine, 1, "model", Owner("user", "u"))
+    assert {group.group: group.requests for group in found} == dict.fromkeys(wanted, 1)
+    assert {group.p50_ms for group in found} == {1.0}
+    (service,) = await summarise(engine, 1, "service", Owner("user", "u"))
+    assert (service.group, service.requests) == ("x" * 256, 49)
 
 
 @pytest.mark.usefixtures("_at_noon")
@@ -99,25 +139,71 @@ async def filled(engine: AsyncEngine) -> tuple[AsyncEngine, list[tuple[Any, ...]
     return engine, rows
 
 
-async def test_the_groups_of_a_key_are_those_of_its_rows(
-    filled: tuple[AsyncEngine, list[tuple[Any, ...]]],
+COLUMN = {
+    "provider": "provider_name",
+    "model": "model",
+    "service": "service_name",
+    "user": "user_id",
+    "task": "task_type",
+    "key": "key_id",
+}
+
+
+@pytest.mark.parametrize("owner", [Owner("key", "key_7"), Owner("user", "customer-0")])
+async def test_the_groups_of_an_owner_are_those_of_its_rows(
+    filled: tuple[AsyncEngine, list[tuple[Any, ...]]], owner: Owner
 ) -> None:
-    """By rows and by roll-ups the same comes out: all the key's are one group there."""
     engine, rows = filled
-    own = [row for row in rows if row[FIELDS["key_id"]] == "key_7"]
-    (whole,) = [group for group in await summarise(engine, 20, "key") if group.group == "key_7"]
+    own = [row for row in rows if row[FIELDS[COLUMN[owner.dimension]]] == owner.value]
+    every = await summarise(engine, 20, owner.dimension)
+    (whole,) = [group for group in every if group.group == owner.value]
     assert whole.requests == len(own) > 10
-    assert await summarise(engine, 20, "key", "key_7") == [whole]
-    for by, column in (("model", "model"), ("user", "user_id"), ("task", "task_type")):
-        groups = await summarise(engine, 20, by, "key_7")
-        assert {group.group for group in groups} == {row[FIELDS[column]] for row in own}
-        for name in ("requests", "errors", "input_tokens", "cached_tokens", "output_tokens"):
+    assert await summarise(engine, 20, owner.dimension, owner) == [whole]
+    for by, column in COLUMN.items():
+        groups = await summarise(engine, 20, by, owner)
+        counts = Counter(row[FIELDS[column]] for row in own)
+        assert {group.group: group.requests for group in groups} == counts
+        costs = Counter[Any]()
+        for one in own:
+            costs[one[FIELDS[column]]] += one[FIELDS["cost_nanousd"]] or 0
+        assert all(math.isclose(g.cost_usd, costs[g.group] / 1e9) for g in groups)
+        for name in ("errors", "input_tokens", "cached_tokens", "output_tokens"):
             assert sum(getattr(group, name) for group in groups) == getattr(whole, name)
-        assert math.isclose(sum(group.cost_usd for group in groups), whole.cost_usd)
-    (first, *_) = await summarise(engine, 20, "model", "key_7")
+        plain = await summarise(engine, 20, by, owner, percentiles=False)
+        assert [(g.group, g.requests) for g in plain] == [(g.group, g.requests) for g in groups]
+        assert by == owner.dimension or {g.p50_ms for g in plain} == {None}
+    (first, *_) = await summarise(engine, 20, "model", owner)
     times = sorted(r[FIELDS["duration_ms"]] for r in own if r[FIELDS["model"]] == first.group)
     exact = times[math.ceil(len(times) / 2) - 1]
     assert exact / 1.5 - 1 <= first.p50_ms <= 1.5 * exact + 1
+
+
+@pytest.mark.parametrize("owner", [None, Owner("key", "key_0")])
+async def test_the_dearest_are_those_of_all(
+    filled: tuple[AsyncEngine, list[tuple[Any, ...]]], owner: Owner | None
+) -> None:
+    engine, _ = filled
+    every = await summarise(engine, 20, "user", owner)
+    assert len(every) > 20
+    for most in (1, 7, 500):
+        assert await summarise(engine, 20, "user", owner, most=most) == every[:most]
+
+
+async def test_of_nobody_there_is_nothing(engine: AsyncEngine) -> None:
+    await Books(engine).write([row(int(time.time() * 1000), key_id="k")], [])
+    for owner in (Owner("user", "k"), Owner("key", "K"), Owner("key", "k%")):
+        for by in (None, *GROUPS):
+            assert await summarise(engine, 2, by, owner) == []
+        assert {day.requests for day in await daily(engine, 2, owner)} == {0}
+
+
+async def test_whose_a_key_is(engine: AsyncEngine) -> None:
+    store = KeyStore(engine, b"d" * 32)
+    hers, nobodys = await store.create(user_id="ann"), await store.create()
+    assert await owns_key(engine, "ann", hers.id)
+    assert not await owns_key(engine, "bob", hers.id)
+    assert not await owns_key(engine, "ann", nobodys.id)
+    assert not await owns_key(engine, "ann", "key_none")
 
 
 @pytest.mark.parametrize("oldest_first", [True, False])

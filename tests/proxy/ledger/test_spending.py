@@ -72,3 +72,17 @@ async def test_batches_add_up_and_outlive_their_rows(tmp_path: Path) -> None:
         await connection.execute(delete(requests))
     assert await spent(engine, FIRST) == {"key_a": 60}
     await engine.dispose()
+
+
+async def test_by_user(tmp_path: Path) -> None:
+    engine = await open_database("sqlite:///t.db", tmp_path)
+    rows = [
+        request(f"{number:032x}", round(FIRST * 1000), key_id=key, user_id=user, cost_nanousd=cost)
+        for number, (key, user, cost) in enumerate(
+            [("k", "ann", 1), ("l", "ann", 20), ("k", "bob", 300), ("k", None, 4000)]
+        )
+    ]
+    await Books(engine).write(rows, [])
+    assert await spent(engine, FIRST, "user") == {"ann": 21, "bob": 300}
+    assert await spent(engine, FIRST, "key") == {"k": 4301, "l": 20}
+    await engine.dispose()

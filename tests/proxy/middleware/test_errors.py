@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -29,6 +30,10 @@ def raising(error: Exception, begun: bool = False) -> Any:
         (HTTPException(404), 404, "not_found"),
         (HTTPException(405), 405, "method_not_allowed"),
         (RuntimeError("secret detail"), 500, "internal_error"),
+        (OperationalError("secret", None, Exception()), 503, "database_unavailable"),
+        (ConnectionRefusedError("secret"), 503, "database_unavailable"),
+        (TimeoutError("secret"), 503, "database_unavailable"),
+        (DataError("secret", None, Exception()), 400, "invalid_value"),
     ],
 )
 async def test_answers(error: Exception, status: int, code: str) -> None:

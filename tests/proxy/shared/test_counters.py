@@ -227,11 +227,26 @@ async def test_every_key_ends(server: RedisServer) -> None:
 async def test_an_emptied_redis_is_told_what_was_used_before(server: RedisServer) -> None:
     async with counting(server) as (shared, _):
         await shared.prime(BUDGET._replace(amount=800))
-        await shared.prime(BUDGET._replace(amount=999))  # by the next process
+        await shared.prime(BUDGET._replace(amount=800))  # by the next process
         assert (await shared.reserve("a", [BUDGET])).remaining == (100,)
         server.kill()
         await shared.prime(BUDGET)  # no error
         server.start()
+
+
+async def test_what_was_used_before_is_added_to_what_redis_knows(server: RedisServer) -> None:
+    """A budget is set for one who is at work: a request comes before the count is told."""
+    none = BUDGET._replace(amount=0)
+    async with counting(server) as (one, _), counting(server) as (two, _):
+        await one.reserve("a", [BUDGET])
+        await asyncio.gather(*(each.prime(BUDGET._replace(amount=600)) for each in (one, two)))
+        assert server.ask("GET", BUDGET_KEY) == b"700"
+        await one.settle("a", [BUDGET], [40])
+        assert (await two.reserve("b", [none])).remaining == (360,)
+        await two.prime(BUDGET._replace(amount=640))  # what Redis knows itself, from the books
+        await two.prime(none)
+        assert (await two.reserve("b", [none])).remaining == (360,)
+        assert (DAY - 60) * 1000 < server.keys()[BUDGET_KEY] <= (DAY + 3600) * 1000
 
 
 # Two processes.
