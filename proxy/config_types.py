@@ -181,6 +181,7 @@ class Provider(Section):
     _lacks_key: bool = PrivateAttr(default=False)
     _public_only: bool = PrivateAttr(default=False)
     _by_environment: bool = PrivateAttr(default=False)
+    _is_locked: bool = PrivateAttr(default=False)
 
     @field_validator("preset")
     @classmethod
@@ -253,17 +254,24 @@ class Provider(Section):
         copy._by_environment = True
         return copy
 
-    def switched_off(self, reason: str, lacks_key: bool = False) -> "Provider":
+    @property
+    def is_locked(self) -> bool:
+        """Whether it is off because its key is there and can't be opened."""
+        return self._is_locked
+
+    def switched_off(
+        self, reason: str, lacks_key: bool = False, is_locked: bool = False
+    ) -> "Provider":
         """A copy that is off."""
         copy = self.model_copy()
-        copy._off, copy._lacks_key = reason, lacks_key
+        copy._off, copy._lacks_key, copy._is_locked = reason, lacks_key, is_locked
         return copy
 
     def opened_by(self, key: SecretStr) -> "Provider":
         """A copy with that key alone; on, if it was off for want of one."""
         copy = self.model_copy(update={"api_key": key, "api_keys": ()})
         if self._lacks_key:
-            copy._off, copy._lacks_key = None, False
+            copy._off, copy._lacks_key, copy._is_locked = None, False, False
         return copy
 
     def kept_public(self) -> "Provider":

@@ -113,7 +113,7 @@ class ControlPlane:
         try:
             return provider.opened_by(own.open(name, provider.base_url or ""))
         except CredentialUnavailable as error:
-            return provider.switched_off(error.message, lacks_key=True)
+            return provider.switched_off(error.message, lacks_key=True, is_locked=True)
 
     def authenticator(self, config: Config, oidc: Oidc | None) -> Authenticator:
         """Who calls, under one configuration."""

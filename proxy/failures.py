@@ -1,7 +1,9 @@
 """What the client is told when no target gave an answer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
+from typing import Any
 
 from adapters.base import Failure, FailureKind, Target
 from proxy.errors import IRE, UE, TurnoutError, Upstream
@@ -72,6 +74,28 @@ def _clients_fault(failure: Failure) -> TurnoutError:
     return Upstream(failure.message, status=status, type=own or IRE, code=code, param=failure.param)
 
 
+def without_key(failure: Failure, target: Target) -> Failure:
+    """The failure as it may be told: an upstream may repeat the key that it was sent, and the end
+    of what was cut may be the beginning of one."""
+    if target.api_key is None:
+        return failure
+    secret = target.api_key.get_secret_value()
+    told = {name: _without(getattr(failure, name), secret) for name in _TOLD}
+    return replace(failure, **told)
+
+
+_TOLD = ("message", "type", "code", "param")
+_SHORTEST = 6  # characters of a key's beginning that are its vendor's still, and no secret
+
+
+def _without(text: str | None, secret: str) -> Any:
+    if text is None:
+        return None
+    text = text.replace(secret, "***")
+    begin = next((n for n in range(len(secret) - 1, _SHORTEST, -1) if text.endswith(secret[:n])), 0)
+    return text[: len(text) - begin] + "***" if begin else text
+
+
 def describe(failure: Failure, target: Target) -> str:
     """A failure in one sentence for people. What refuses a key may repeat it, so is not quoted."""
     where = f"{target.provider}/{target.model}"
@@ -79,10 +103,7 @@ def describe(failure: Failure, target: Target) -> str:
         return f"{where} refused your own key for it (status {failure.status}); save another one"
     if failure.kind is FailureKind.AUTH:
         return f"{where} refused the key that Turnout has for it (status {failure.status})"
-    if target.api_key is not None:
-        secret = target.api_key.get_secret_value()
-        return f"{where}: {failure.message.replace(secret, '***')}"
-    return f"{where}: {failure.message}"
+    return f"{where}: {without_key(failure, target).message}"
 
 
 NOT_SENT = frozenset(

@@ -158,7 +158,7 @@ class Gateway:
             stack.push_async_callback(self._engine.dispose)
             await self._open_books(self._engine, stack)
             await self._share(stack)
-            await self._count_budgets()
+            await self._count_budgets(stack)
             self.upstream.open()
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.local.close)
@@ -241,7 +241,7 @@ class Gateway:
         if self._oidc[1] is not None:
             await self._oidc[1].close()
 
-    async def _count_budgets(self) -> None:
+    async def _count_budgets(self, stack: AsyncExitStack) -> None:
         """Budgets know what was spent before they were made, or this process began."""
         budgets = self._budgets = Budgets(
             self.engine,
@@ -251,6 +251,7 @@ class Gateway:
             self._default_limits,
             self.writer.caught_up,
         )
+        stack.push_async_callback(budgets.stop)
         await budgets.prime_all()
         self.keys.on_limits = budgets.prime_keys
         self.control.users.on_limits = budgets.prime_users

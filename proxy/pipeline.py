@@ -45,7 +45,7 @@ from proxy.client import Client, Silent
 from proxy.config import Config
 from proxy.config_types import ServerSection
 from proxy.errors import LedgerUnavailable, NotCached, Overloaded, TurnoutError
-from proxy.failures import answer_to, error_for
+from proxy.failures import answer_to, error_for, without_key
 from proxy.ids import uuid7
 from proxy.ledger.pricing import Prices
 from proxy.lifeline import Cut, Lifeline, Severed, Watch
@@ -461,6 +461,7 @@ class Pipeline:
 
     async def _fail(self, request: Request, target: Target, failure: Failure) -> Failure | None:
         """Notes a failure. After the point of no return the client is told inside its stream."""
+        failure = without_key(failure, target)
         self._leave(request, failure)
         if request.attempt is not None:
             accounting.fail(request.attempt, failure, target)

@@ -220,7 +220,7 @@ class ProviderStore:
             return None
         if not entry.allow_private:
             entry = entry.kept_public()
-        return entry if off is None else entry.switched_off(off)
+        return entry if off is None else entry.switched_off(off, is_locked=off == UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)

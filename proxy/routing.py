@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from adapters.base import Target
 from proxy.config import Config, Provider, Route, Task
-from proxy.errors import CredentialUnavailable, ModelNotFound
+from proxy.errors import CredentialUnavailable, ModelNotFound, TurnoutError
 from proxy.types import Call, Controls, OwnKeys, Plan, Principal
 
 UnitPrice = Callable[[str, str, str], float | None]
@@ -156,8 +156,15 @@ def _all_targets(
         except CredentialUnavailable as error:  # told only when nobody else can serve
             closed = closed or error
     if not targets:
-        raise closed or ModelNotFound(_why_off(table, resolved), param="model")
+        raise closed or _no_target(table, resolved)
     return tuple(targets)
+
+
+def _no_target(table: Table, resolved: Resolved) -> TurnoutError:
+    providers = (table.config.providers.get(choice.provider) for choice in resolved.choices)
+    if any(provider is not None and provider.is_locked for provider in providers):
+        return CredentialUnavailable(_why_off(table, resolved))
+    return ModelNotFound(_why_off(table, resolved), param="model")
 
 
 def _permitted(table: Table, principal: Principal, name: str, controls: Controls) -> Resolved:

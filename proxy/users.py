@@ -72,7 +72,7 @@ class UserStore:
         self._own: dict[str, OwnLimits] = {}
         self._telling: asyncio.Task[None] | None = None
         self.limits: Mapping[str, Limits] = MappingProxyType(self._limits)
-        """By user id, of those who have any; always as of now."""
+        """By user id, of those of whom any are said, null too; always as of now."""
         self.on_limits: Told | None = None  # told of users whose limits are new
 
     async def start(self) -> None:
@@ -227,8 +227,7 @@ class UserStore:
         fresh = [u for u in users if u.id in own and self._own.get(u.id) != own[u.id]]
         self._own = own
         self._limits.clear()
-        limits = {who: effective(NO_LIMITS, said) for who, said in own.items()}
-        self._limits.update({who: found for who, found in limits.items() if found != NO_LIMITS})
+        self._limits.update({who: effective(NO_LIMITS, said) for who, said in own.items()})
         if fresh and self.on_limits is not None:
             self._telling = spawn(_tell(self.on_limits, fresh), "tell of users' limits")
 

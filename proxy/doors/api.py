@@ -94,6 +94,7 @@ class Operation:
     answer: Any = None
     status: int = 200
     media_type: str = "application/json"
+    also: tuple[str, ...] = ()  # other media types that it answers in when asked to
     body_may_miss: bool = False
     is_open: bool = False  # nobody is asked who they are; `roles` say nothing then
     takes: Any = None  # the type of a body that the handler reads itself, for the document

@@ -142,6 +142,8 @@ def _responses(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         said["content"] = {operation.media_type: {"schema": schema}}
     elif operation.status != 204:
         said["content"] = {operation.media_type: {}}
+    for other in operation.also:
+        said["content"][other] = {}
     refused = {"schema": {"$ref": REFS.format(model="Error")}}
     errors = {
         str(status): {

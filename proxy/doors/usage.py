@@ -128,6 +128,7 @@ class UsageDoor:
                 "All requests as a file, oldest first",
                 query=UsageFile,
                 media_type=export.FORMATS["jsonl"],
+                also=("text/csv",),
                 errors=(404,),
             ),
         ]

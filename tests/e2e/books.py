@@ -138,8 +138,8 @@ def _row(
     mark, names = sent.mark, [name for _, name, _, _ in mine]
     before = answered.get((sent.owner, mark.id))
     if before is not None:
-        tokens = {"input": mark.input, "kept": mark.kept, "output": mark.output}
-        return Row(sent, before, **tokens, saved=cost(before, mark), hit=True)
+        tokens = mark.input, mark.kept, mark.output
+        return Row(sent, before, *tokens, saved=cost(before, mark), hit=True)
     if not names:
         return Row(sent, None, failed=True)
     good = [name for name in names if mark.fail not in (name, "all")]

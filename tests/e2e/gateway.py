@@ -121,6 +121,8 @@ async def running(
     given = {"TURNOUT_MASTER_KEY": MASTER} | dict(environ or {})
     app = build_app(lambda: load(path, given), home)
     sock = socket.create_server(("127.0.0.1", 0))
+    # uvloop does so by itself; on asyncio's loop each answer would wait 40 ms for an ACK.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         app,
         http=type("Protocol", (Protocol,), {"read_timeout": read_timeout}),

@@ -257,9 +257,9 @@ async def at_work(folder: Path, anonymous: bool = False) -> AsyncIterator[tuple[
 async def probe(
     session: aiohttp.ClientSession, url: str, method: str, headers: dict[str, str]
 ) -> tuple[int, bytes]:
-    body = {"data": b"{}"} if method in WRITING else {}
+    data = b"{}" if method in WRITING else None
     async with session.request(
-        method, url, headers=headers, allow_redirects=False, **body
+        method, url, headers=headers, allow_redirects=False, data=data
     ) as reply:
         return reply.status, await reply.read()
 

@@ -6,10 +6,7 @@ The oracle is `books.py`: what was asked, and what the fakes' logs say was sent.
 
 import csv
 import io
-import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,322 +14,31 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.app import build_app
-from proxy.config import load
-from proxy.home import Home
-from proxy.vault import WrongEncryptionKey
 from tests.e2e import books
 from tests.e2e.books import Mark, Row, Sent, Sums, grouped, nano, sums_of, sums_of_rows, together
-from tests.e2e.gateway import MASTER, Answer, Gateway, running
 from tests.e2e.people import (
     MASTERLY,
     SERVICE,
-    SERVICE_KEY,
-    Person,
-    ask,
     bearer,
     code_of,
     join,
     make_key,
 )
-from tests.fakes import upstream as fake
-from tests.fakes.upstream import Received, Script, Upstream
+from tests.e2e.world import (
+    ONE_A,
+    ONE_B,
+    SYSTEM,
+    TWO_B,
+    World,
+    by_openai,
+    chat,
+    customers,
+    repeats,
+    traffic,
+    world,
+)
 
-CONFIG = """
-auth: {{master_key: "${{TURNOUT_MASTER_KEY}}", service_keys: ["{service}"]}}
-retry: {{attempts: 2, backoff: [1ms, 2ms], budget: 100%}}
-breaker: {{{breaker}}}
-providers:
-  one: {{dialect: openai, base_url: "{one}", api_key: sk-system-one, models: [m-1], priority: 20}}
-  two: {{dialect: openai, base_url: "{two}", api_key: sk-system-two, models: [m-2], priority: 10}}
-models:
-  both: [one/m-1, two/m-2]
-tasks:
-  simple: {{targets: [one/m-1, two/m-2]}}
-  notes: {{targets: [two/m-2]}}
-pricing:
-  rates: {{CAD: 1.37}}
-  overrides:
-    "one/*": {{input: 1, cached: 0.5, output: 2}}
-    "two/*": {{input: 3, cached: 1.5, output: 5}}
-"""
-
-PATIENT = "failures: 1000, ratio: 100%"  # circuits are no matter here
 CAD = 1.37
-ONE_A, ONE_B, TWO_B = "sk-own-one-of-alice-1", "sk-own-one-of-bob-22", "sk-own-two-of-bob-22"
-WHOSE = {f"Bearer {ONE_A}": "alice", f"Bearer {ONE_B}": "bob", f"Bearer {TWO_B}": "bob"}
-SYSTEM = {"one": "Bearer sk-system-one", "two": "Bearer sk-system-two"}
-
-
-@dataclass
-class World:
-    """The gateway with everybody at it."""
-
-    gateway: Gateway
-    one: Upstream
-    two: Upstream
-    alice: Person
-    bob: Person
-    alices_key: tuple[str, str]
-    bobs_key: tuple[str, str]
-    plain_key: tuple[str, str]
-    sent: list[Sent] = field(default_factory=list)
-
-    @property
-    def logs(self) -> dict[str, Upstream]:
-        return {"one": self.one, "two": self.two}
-
-    def rows(self) -> list[Row]:
-        return books.booked(self.sent, self.logs, whose)
-
-    async def ask(self, method: str, path: str, headers: dict[str, str], body: Any = None) -> Any:
-        return await ask(self.gateway, method, path, headers, body)
-
-    async def get(self, path: str, headers: dict[str, str]) -> Any:
-        answer = await ask(self.gateway, "GET", path, headers)
-        assert answer.status == 200, (path, answer.body)
-        return answer.json
-
-
-def whose(entry: Received) -> str | None:
-    return WHOSE.get(entry.header("authorization") or "")
-
-
-@asynccontextmanager
-async def world(
-    folder: Path, own_keys: bool = True, breaker: str = PATIENT, extra: str = ""
-) -> AsyncIterator[World]:
-    async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(Upstream())
-        two = await stack.enter_async_context(Upstream())
-        one.on(books.answering("one"))
-        two.on(books.answering("two"))
-        urls = {"one": one.base_url, "two": two.base_url}
-        text = CONFIG.format(**urls, service=SERVICE_KEY, breaker=breaker) + extra
-        gateway = await stack.enter_async_context(running(folder, text))
-        alice = await join(gateway, "alice@example.com")
-        bob = await join(gateway, "bob@example.com")
-        found = World(
-            gateway,
-            one,
-            two,
-            alice,
-            bob,
-            await make_key(gateway, alice.bearer, name="alice's"),
-            await make_key(gateway, MASTERLY, name="bob's", user_id=bob.id),
-            await make_key(gateway, MASTERLY, name="nobody's"),
-        )
-        if own_keys:
-            await save(gateway, alice, one=ONE_A)
-            await save(gateway, bob, one=ONE_B, two=TWO_B)
-        yield found
-
-
-async def save(gateway: Gateway, person: Person, **keys: str) -> None:
-    body = {f"{name}_api_key": secret for name, secret in keys.items()}
-    answer = await ask(gateway, "PATCH", "/api/v1/users/me/api-keys", person.bearer, body)
-    assert answer.status == 200, answer.body
-
-
-# The doors, each as a request that carries a mark.
-
-
-def chat(mark: Mark, **over: Any) -> dict[str, Any]:
-    return {"model": "both", "messages": [{"role": "user", "content": mark.text}], **over}
-
-
-def usage_of(answer: Answer) -> tuple[int, int]:
-    said = answer.json["usage"]
-    return said["prompt_tokens"], said["completion_tokens"]
-
-
-async def by_openai(w: World, who: dict[str, str], mark: Mark) -> None:
-    answer = await w.ask("POST", "/v1/chat/completions", who, chat(mark))
-    assert answer.status == (502 if mark.fail == "all" else 200), answer.body
-    if answer.status == 200:
-        assert usage_of(answer) == (mark.input, mark.output)
-
-
-async def by_stream(w: World, who: dict[str, str], mark: Mark) -> None:
-    options = {"stream": True, "stream_options": {"include_usage": True}}
-    answer = await w.ask("POST", "/v1/chat/completions", who, chat(mark, **options))
-    assert answer.status == (502 if mark.fail == "all" else 200), answer.body
-    if answer.status == 200:
-        last = answer.body.strip().split(b"\n\n")[-2].removeprefix(b"data: ")
-        said = orjson.loads(last)["usage"]
-        assert (said["prompt_tokens"], said["completion_tokens"]) == (mark.input, mark.output)
-
-
-async def by_untold_stream(w: World, who: dict[str, str], mark: Mark) -> None:
-    answer = await w.ask("POST", "/v1/chat/completions", who, chat(mark, stream=True))
-    assert answer.status == 200
-    assert answer.body.endswith(b"data: [DONE]\n\n")
-    assert b'"prompt_tokens"' not in answer.body
-
-
-async def by_anthropic(w: World, who: dict[str, str], mark: Mark) -> None:
-    answer = await w.ask("POST", "/v1/messages", who, chat(mark, max_tokens=100))
-    assert answer.status == 200, answer.body
-    said = answer.json["usage"]
-    read = said.get("cache_read_input_tokens") or 0
-    assert (said["input_tokens"] + read, said["output_tokens"]) == (mark.input, mark.output)
-
-
-async def by_task(w: World, who: dict[str, str], mark: Mark) -> None:
-    body = {"taskType": "notes", "context": {"prompt": mark.text}}
-    answer = await w.ask("POST", "/api/llm", who, body)
-    assert answer.status == 200, answer.body
-    assert answer.json["result"]["content"] == f"answer {mark.id}"
-
-
-async def by_trpc(w: World, who: dict[str, str], mark: Mark) -> None:
-    body = {"taskType": "simple", "messages": [{"role": "user", "content": mark.text}]}
-    answer = await w.ask("POST", "/api/trpc/llm.complete", who, body)
-    assert answer.status == (502 if mark.fail == "all" else 200), answer.body
-    if answer.status == 200:
-        said = answer.json["result"]["data"]
-        used = said["usage"]["promptTokens"], said["usage"]["completionTokens"]
-        assert used == (mark.input, mark.output)
-
-
-async def by_v2(w: World, who: dict[str, str], mark: Mark) -> None:
-    answer = await w.ask("POST", "/v2/llm/chat/completions", who, chat(mark))
-    assert answer.status == 200, answer.body
-    assert usage_of(answer) == (mark.input, mark.output)
-    said = answer.json
-    paid = 0 if answer.headers["x-turnout-cache"].startswith("hit") else None
-    expected = books.cost(answer.headers["x-turnout-provider"], mark) if paid is None else 0
-    assert nano(said["cost_usd"]) == expected
-
-
-async def by_v2_stream(w: World, who: dict[str, str], mark: Mark) -> None:
-    answer = await w.ask("POST", "/v2/llm/chat/completions/stream", who, chat(mark))
-    assert answer.status == 200, answer.body
-    assert answer.body.endswith(b"data: [DONE]\n\n")
-
-
-Door = Callable[[World, dict[str, str], Mark], Any]
-DOORS: dict[str, tuple[Door, str | None]] = {
-    "openai": (by_openai, None),
-    "stream": (by_stream, None),
-    "untold stream": (by_untold_stream, None),
-    "anthropic": (by_anthropic, None),
-    "task": (by_task, "notes"),
-    "trpc": (by_trpc, "simple"),
-    "v2": (by_v2, None),
-    "v2 stream": (by_v2_stream, None),
-}
-"""A door, and the task that it books."""
-
-
-async def generate(w: World, customer: str, task: str, mark: Mark) -> None:
-    body = {"user_id": customer, "service": "shop", "task_type": task, "prompt": mark.text}
-    answer = await w.ask("POST", "/api/v1/generate", SERVICE, body)
-    assert answer.status == (502 if mark.fail == "all" else 200), answer.body
-    if answer.status == 200:
-        said = answer.json
-        assert (said["input_tokens"], said["output_tokens"]) == (mark.input, mark.output)
-        expected = 0 if said["cached"] else books.cost(said["provider"], mark)
-        assert nano(said["cost_usd"]) == expected
-    w.sent.append(Sent(mark, customer, customer, None, "shop", task))
-
-
-async def traffic(w: World) -> None:
-    """Through every door, by everybody, each with numbers of its own."""
-    alice, bob = w.alice, w.bob
-    callers = [
-        ("alice", alice.bearer, alice.id, None),
-        ("alice", bearer(w.alices_key[1]), alice.id, w.alices_key[0]),
-        ("bob", bob.browser, bob.id, None),
-        ("bob", bearer(w.bobs_key[1]), bob.id, w.bobs_key[0]),
-        ("plain", bearer(w.plain_key[1]), None, w.plain_key[0]),
-        ("master", MASTERLY, None, None),
-    ]
-    number = 0
-    for owner, headers, user, key in callers:
-        for name, (door, task) in DOORS.items():
-            is_data = not name.startswith(("task", "trpc", "v2"))
-            said = bob.bearer if is_data and "cookie" in headers else headers  # it does not count
-            number += 1
-            mark = Mark(f"q{number}", 100 + 7 * number, 10 + 3 * number, number % 5)
-            if name in ("openai", "stream", "trpc") and number % 3 == 0:
-                mark = mark._replace(fail="one")
-            if name in ("openai", "stream", "trpc") and number % 7 == 3:
-                mark = mark._replace(fail="all")
-            await door(w, said, mark)
-            w.sent.append(Sent(mark, owner, user, key, None, task))
-
-
-async def repeats(w: World) -> None:
-    """The same question of both users and again: who has asked before is answered by the cache."""
-    mark = Mark("same", 1000, 100, 50)
-    alice, bob = w.alice, w.bob
-    for owner, person, headers, key in (
-        ("alice", alice, alice.bearer, None),
-        ("bob", bob, bob.bearer, None),
-        ("alice", alice, bearer(w.alices_key[1]), w.alices_key[0]),
-        ("alice", alice, alice.bearer, None),
-        ("bob", bob, bearer(w.bobs_key[1]), w.bobs_key[0]),
-    ):
-        await by_openai(w, headers, mark)
-        w.sent.append(Sent(mark, owner, person.id, key))
-
-
-async def batch(w: World, customer: str, marks: list[Mark]) -> None:
-    each = {"user_id": customer, "service": "shop", "task_type": "many"}
-    body = {"requests": [each | {"prompt": mark.text} for mark in marks], "concurrency": 1}
-    answer = await w.ask("POST", "/api/v1/batch", SERVICE, body)
-    *lines, last = map(orjson.loads, answer.body.splitlines())
-    summary = last["summary"]
-    said = [line.get("result", {}) for line in lines]
-    before = len(w.sent)
-    w.sent += [Sent(mark, customer, customer, None, "shop", "many") for mark in marks]
-    rows = w.rows()[before:]
-    expected = [(r.input, r.output, r.cost, r.hit) for r in rows if not r.failed]
-    found = [
-        (s["input_tokens"], s["output_tokens"], nano(s["cost_usd"]), s["cached"]) for s in said if s
-    ]
-    assert found == expected
-    sums = together(rows)
-    assert (summary["total"], summary["failed"], summary["cached"]) == sums[:3]
-    assert nano(summary["cost_usd"]) == sums.cost
-
-
-async def trpc_batch(w: World, marks: list[Mark]) -> None:
-    """By bob, one after another."""
-    each = [
-        {"taskType": "simple", "messages": [{"role": "user", "content": mark.text}]}
-        for mark in marks
-    ]
-    path = "/api/trpc/llm.batchComplete"
-    body = {"requests": each, "concurrency": 1}
-    answer = await w.ask("POST", path, w.bob.bearer, body)
-    said = answer.json["result"]["data"]
-    used = [(s["usage"]["promptTokens"], s["usage"]["completionTokens"]) for s in said]
-    assert used == [(mark.input, mark.output) for mark in marks]
-    before = len(w.sent)
-    w.sent += [Sent(mark, "bob", w.bob.id, None, None, "simple") for mark in marks]
-    costs = [row.cost for row in w.rows()[before:]]
-    assert [nano(s["metadata"]["costUsd"]) for s in said] == costs
-
-
-async def customers(w: World) -> None:
-    for customer, task, mark in (
-        ("c1", "ads", Mark("g1", 300, 30)),
-        ("c1", "ads", Mark("g1", 300, 30)),
-        ("c2", "ads", Mark("g2", 200, 21, 20, "one")),
-        ("c2", "mail", Mark("g3", 50, 5, 0, "all")),
-        ("c2", "mail", Mark("g4", 51, 6)),
-    ):
-        await generate(w, customer, task, mark)
-    many = [Mark("b1", 70, 7), Mark("b1", 70, 7), Mark("b2", 80, 8, 0, "all"), Mark("b3", 90, 9)]
-    await batch(w, "c2", many)
-    await trpc_batch(w, [Mark("b4", 44, 4), Mark("b5", 55, 5, 5), Mark("b4", 44, 4)])
-    unknown = await w.ask(
-        "POST", "/v1/chat/completions", w.alice.bearer, chat(Mark("no", 1, 1), model="absent")
-    )
-    assert unknown.status == 404
-    w.sent.append(Sent(Mark("no", 1, 1), "alice", w.alice.id))
 
 
 async def test_every_number_is_the_upstreams_own(tmp_path: Path) -> None:
@@ -648,7 +354,10 @@ async def test_neither_sees_usage_of_the_others(tmp_path: Path) -> None:
                 mark = Mark(f"{owner}{number}", 10 + number, 5)
                 await by_openai(w, bearer(key[1]), mark)
                 w.sent.append(Sent(mark, owner, person.id, key[0]))
-        await w.gateway.rows(6)
+        as_bob = {**bearer(w.plain_key[1]), "x-turnout-user": w.bob.id}  # a label that is his name
+        await by_openai(w, as_bob, Mark("label", 1, 1))
+        await w.gateway.rows(7)
+        assert (await w.get("/api/v1/usage/summary", w.bob.bearer))["total_requests"] == 3
         for headers in (w.alice.bearer, w.alice.browser, bearer(w.alices_key[1])):
             for path in USAGE:
                 for named in (f"user_id={w.bob.id}", f"key_id={w.bobs_key[0]}"):
@@ -771,180 +480,3 @@ async def test_a_user_who_is_switched_off_or_removed_has_no_way_in(tmp_path: Pat
             answer = await w.ask("POST", "/v1/chat/completions", key, chat(Mark("x", 1, 1)))
             assert answer.status == 401
         assert w.one.log == w.two.log == []
-
-
-# A user's own key that its provider refuses (FAULTS 22).
-
-
-async def test_a_refused_own_key_is_its_users_matter_alone(tmp_path: Path) -> None:
-    async with world(tmp_path, breaker="") as w:
-        by_own: list[Script] = [fake.error_reply(401, "no such key")] * 10
-        by_own += [fake.error_reply(429, "too fast", headers={"Retry-After": "30"})] * 20
-        by_own += [fake.error_reply(500, "it broke")] * 10
-        by_own += [[fake.Reset()]] * 10
-
-        def answer(received: Received) -> Script | None:
-            if whose(received) == "alice":
-                return by_own.pop(0)
-            return books.answering("one")(received)
-
-        w.one.on(answer)
-        seen: list[tuple[int, str | None]] = []
-        direct = {"model": "one/m-1"}
-        for number in range(50):
-            body = chat(Mark(f"a{number}", 1, 1), **direct)
-            got = await w.ask("POST", "/v1/chat/completions", w.alice.bearer, body)
-            seen.append((got.status, code_of(got)))
-            if got.status == 429:
-                assert got.headers["retry-after"] == "30"
-            if number % 5 == 4:  # meanwhile everybody else is served, by the same provider
-                for headers in (MASTERLY, w.bob.bearer, bearer(w.plain_key[1])):
-                    mine = chat(Mark(f"s{number}", 1, 1), **direct)
-                    other = await w.ask("POST", "/v1/chat/completions", headers, mine)
-                    assert other.status == 200, other.body
-            if not by_own:
-                break
-        assert seen[:10] == [(401, "upstream_auth_failed")] * 10
-        assert seen[10:30] == [(429, "rate_limit_exceeded")] * 20
-        assert {status for status, _ in seen[30:]} == {502}
-        circuits = await w.get("/api/v1/breakers", MASTERLY)
-        states = orjson.dumps(circuits).decode()
-        assert "OPEN" not in states
-        shown = await w.get("/api/trpc/llmAnalytics.circuitBreakerStatus", MASTERLY)
-        found = {n: (c["state"], c["failureCount"]) for n, c in shown["result"]["data"].items()}
-        assert found == {"one": ("CLOSED", 0), "two": ("CLOSED", 0)}
-
-
-# Keys that can't be opened (FAULTS 44).
-
-
-RIGHT, WRONG = "a right encryption key of 32 and more", "a wrong encryption key of 32 and more"
-
-
-def text_of(folder: Path, one: Upstream, two: Upstream) -> str:
-    text = CONFIG.format(
-        one=one.base_url, two=two.base_url, service=SERVICE_KEY, breaker=PATIENT
-    ).replace("auth: {", 'auth: {encryption_key: "${TURNOUT_ENCRYPTION_KEY}", ')
-    made = "server: {private_providers: true}\n"
-    return made + text
-
-
-def spoil(home: Path, statement: str, *values: Any) -> int:
-    """Changes the database by hand; how many rows."""
-    with closing(sqlite3.connect(home / "turnout.db")) as database, database:
-        return database.execute(statement, values).rowcount
-
-
-async def test_a_wrong_encryption_key_refuses_to_start_and_harms_nothing(
-    tmp_path: Path, up: Upstream, other: Upstream
-) -> None:
-    text = text_of(tmp_path, up, other)
-    up.on(books.answering("one"))
-    right = {"TURNOUT_ENCRYPTION_KEY": RIGHT}
-    async with running(tmp_path, text, right) as gateway:
-        alice = await join(gateway, "alice@example.com")
-        await save(gateway, alice, one=ONE_A)
-        _, secret = await make_key(gateway, alice.bearer)
-    before = (tmp_path / "home" / "turnout.db").read_bytes()
-    wrong = {"TURNOUT_MASTER_KEY": MASTER, "TURNOUT_ENCRYPTION_KEY": WRONG}
-    app = build_app(lambda: load(tmp_path / "config.yaml", wrong), Home(tmp_path / "home"))
-    with pytest.raises(WrongEncryptionKey, match="encryption_key") as raised:
-        async with app.router.lifespan_context(app):
-            pytest.fail("it has started")
-    assert WRONG not in str(raised.value)
-    assert (tmp_path / "home" / "turnout.db").read_bytes() == before
-    async with running(tmp_path, text, right) as gateway:
-        body = chat(Mark("again", 1, 1))
-        answer = await ask(gateway, "POST", "/v1/chat/completions", bearer(secret), body)
-        assert answer.status == 200, answer.body
-        assert up.log[-1].header("authorization") == f"Bearer {ONE_A}"
-
-
-async def test_a_users_key_that_cant_be_opened_is_that_users_matter_alone(
-    tmp_path: Path, up: Upstream, other: Upstream
-) -> None:
-    text, environ = text_of(tmp_path, up, other), {"TURNOUT_ENCRYPTION_KEY": RIGHT}
-    up.on(books.answering("one"))
-    other.on(books.answering("two"))
-    async with running(tmp_path, text, environ) as gateway:
-        alice = await join(gateway, "alice@example.com")
-        bob = await join(gateway, "bob@example.com")
-        await save(gateway, alice, one=ONE_A)
-        await save(gateway, bob, one=ONE_B)
-    taken = (  # bob's sealed key in alice's row: it is bound to him
-        "UPDATE user_keys SET sealed = (SELECT sealed FROM user_keys WHERE user_id = ?)"
-        " WHERE user_id = ?"
-    )
-    assert spoil(tmp_path / "home", taken, bob.id, alice.id) == 1
-    async with running(tmp_path, text, environ) as gateway:
-        for name in ("one/m-1", "both"):
-            body = chat(Mark(name, 1, 1), model=name)
-            got = await ask(gateway, "POST", "/v1/chat/completions", alice.bearer, body)
-            assert (got.status, code_of(got)) == (503, "credential_unavailable")
-        assert up.log == other.log == []
-        assert (await _ask_at(gateway, alice.bearer, "two/m-2")).status == 200
-        assert (await _ask_at(gateway, bob.bearer, "one/m-1")).status == 200
-        assert (await _ask_at(gateway, MASTERLY, "one/m-1")).status == 200
-        sent = [entry.header("authorization") for entry in up.log]
-        assert sent == [f"Bearer {ONE_B}", SYSTEM["one"]]
-        assert (await ask(gateway, "GET", "/health/ready")).status == 200
-        await save(gateway, alice, one=ONE_A)  # as the error says
-        assert (await _ask_at(gateway, alice.bearer, "one/m-1")).status == 200
-        assert up.log[-1].header("authorization") == f"Bearer {ONE_A}"
-
-
-async def _ask_at(gateway: Gateway, headers: dict[str, str], model: str) -> Answer:
-    body = chat(Mark(f"at-{model.replace('/', '-')}-{len(headers)}", 1, 1), model=model)
-    return await ask(gateway, "POST", "/v1/chat/completions", headers, body)
-
-
-MADE = "sk-made-0123456789-0123456789"
-KINDS = ["made here", "set for the system"]
-
-
-@asynccontextmanager
-async def spoilt(
-    folder: Path, up: Upstream, other: Upstream, kind: str
-) -> AsyncIterator[tuple[Gateway, str]]:
-    """A gateway of which one provider's key can't be opened any more, and that provider's name."""
-    text, environ = text_of(folder, up, other), {"TURNOUT_ENCRYPTION_KEY": RIGHT}
-    up.on(books.answering("one"))
-    other.on(books.answering("two"))
-    name, table = ("made", "providers") if kind == "made here" else ("one", "user_keys")
-    body = {"api_key": MADE}
-    where = ("PUT", "/v2/admin/llm-keys/one")
-    if kind == "made here":
-        where = ("POST", "/api/v1/providers")
-        place = {"base_url": up.base_url, "allow_private": True}
-        body |= {"name": name, "display_name": "Made", "models": ["m-1"], **place}
-    async with running(folder, text, environ) as gateway:
-        answer = await ask(gateway, *where, MASTERLY, body)
-        assert answer.status in (200, 201), answer.body
-        assert (await _ask_at(gateway, MASTERLY, f"{name}/m-1")).status == 200
-        assert up.log[-1].header("authorization") == f"Bearer {MADE}"
-    assert spoil(folder / "home", f"UPDATE {table} SET sealed = zeroblob(64)") == 1
-    up.log.clear()
-    async with running(folder, text, environ) as gateway:
-        yield gateway, name
-
-
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_providers_key_that_cant_be_opened_is_that_providers_matter_alone(
-    tmp_path: Path, up: Upstream, other: Upstream, kind: str
-) -> None:
-    async with spoilt(tmp_path, up, other, kind) as (gateway, name):
-        assert (await _ask_at(gateway, MASTERLY, f"{name}/m-1")).status in (404, 503)
-        assert up.log == []  # neither with a wrong key nor without one
-        assert (await _ask_at(gateway, MASTERLY, "both")).status == 200
-        for path in ("/health/ready", "/api/v1/providers", "/v2/admin/llm-keys", "/v1/models"):
-            assert (await ask(gateway, "GET", path, MASTERLY)).status == 200
-
-
-@pytest.mark.xfail(strict=True, reason="a provider whose key can't be read is told as 404")
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_providers_key_that_cant_be_opened_is_told_as_such(
-    tmp_path: Path, up: Upstream, other: Upstream, kind: str
-) -> None:
-    async with spoilt(tmp_path, up, other, kind) as (gateway, name):
-        got = await _ask_at(gateway, MASTERLY, f"{name}/m-1")
-        assert (got.status, code_of(got)) == (503, "credential_unavailable")

@@ -40,7 +40,6 @@ declared; a 500 always does."""
 
 KNOWN = (
     ("allow_header_conformance", "/api/trpc/"),  # its routes take both methods, to refuse one
-    ("content_type_conformance", "/api/v1/usage/export"),  # its CSV is not in the document
 )
 """What is no finding: the check, and where the path begins."""
 
@@ -128,22 +127,25 @@ def _failed(outcome: Outcome, event: Any) -> None:
 
 
 def _finished(outcome: Outcome, event: events.ScenarioFinished, who: str) -> None:
-    for id, made in event.recorder.interactions.items():
-        operation = event.recorder.cases[id].value.operation
+    for case, made in event.recorder.interactions.items():
+        operation = event.recorder.cases[case].value.operation
         outcome.calls[f"{operation.method.upper()} {operation.path}"] += 1
         if made.response is not None:
             outcome.statuses[made.response.status_code] += 1
-    for id, checks in event.recorder.checks.items():
+    for case, checks in event.recorder.checks.items():
         for check in checks:
             if check.failure_info is not None:
-                _found(outcome, event, id, check, who)
+                _found(outcome, event, case, check, who)
 
 
-def _found(outcome: Outcome, event: events.ScenarioFinished, id: str, check: Any, who: str) -> None:
-    made = event.recorder.interactions.get(id)
+def _found(
+    outcome: Outcome, event: events.ScenarioFinished, case: str, check: Any, who: str
+) -> None:
+    made = event.recorder.interactions.get(case)
     response = None if made is None else made.response
     status = 0 if response is None else response.status_code
-    path = event.recorder.label.partition(" ")[2]
+    operation = event.recorder.cases[case].value.operation
+    path, label = operation.path, f"{operation.method.upper()} {operation.path}"
     if any(check.name == name and path.startswith(start) for name, start in KNOWN):
         return
     if check.name == "not_a_server_error" and status in MEANT:
@@ -151,7 +153,7 @@ def _found(outcome: Outcome, event: events.ScenarioFinished, id: str, check: Any
     failure = check.failure_info.failure
     said = b"" if response is None else (response.content or b"")
     detail = f"{check.failure_info.code_sample}\n{failure.message}\n{said[:500]!r}"
-    title = f"{event.recorder.label} as {who}: {failure.title} ({status})"
+    title = f"{label} as {who}: {failure.title} ({status})"
     outcome.findings.setdefault(title, detail)
 
 

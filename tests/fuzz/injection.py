@@ -12,9 +12,10 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -41,13 +42,16 @@ GROWS = frozenset({"requests", "attempts", "rollups", "owner_rollups", "messages
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
 class Place(NamedTuple):
     """A request with a place for a payload, and who sends it."""
 
     method: str
     path: str
-    query: dict[str, str] = {}
-    headers: dict[str, str] = {}
+    query: Mapping[str, str] = NOTHING
+    headers: Mapping[str, str] = NOTHING
     body: Any = None
     who: str = "master"
     is_read: bool = False  # an answer must be the one that an unknown value gets
@@ -55,7 +59,7 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        rest = [f"{part}" for part in (self.query, self.headers, self.body) if part]
+        rest = [str(part) for part in (self.query, self.headers, self.body) if part]
         return f"{self.method} {self.path} {' '.join(rest)} as {self.who}"
 
 
@@ -77,7 +81,7 @@ def filled(value: Any, payload: str) -> Any:
         return value.replace(HERE, payload)
     if isinstance(value, list):
         return [filled(each, payload) for each in value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {filled(name, payload): filled(each, payload) for name, each in value.items()}
     return value
 

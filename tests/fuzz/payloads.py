@@ -23,7 +23,8 @@ _ERROR = (
 _UNION = (
     " UNION SELECT NULL", " UNION ALL SELECT NULL,NULL,NULL",
     " UNION SELECT sql FROM sqlite_master", " UNION SELECT password_hash FROM users",
-    " UNION SELECT digest,name FROM keys", " UNION SELECT table_name FROM information_schema.tables",
+    " UNION SELECT digest,name FROM keys",
+    " UNION SELECT table_name FROM information_schema.tables",
     " UNION SELECT usename FROM pg_user", " UNION SELECT sealed FROM vault", " ORDER BY 100",
     " GROUP BY 1 HAVING 1=1", " LIMIT 0 OFFSET 9", " INTERSECT SELECT 1",
 )  # fmt: skip
@@ -37,8 +38,7 @@ _TIMED = (
     "; SELECT pg_sleep(10)", " OR (SELECT 1 FROM pg_sleep(10)) IS NOT NULL",
     " AND 1=(SELECT 1 FROM pg_sleep(10))", "||(SELECT pg_sleep(10))||", " OR pg_sleep(10) IS NULL",
     " AND 1=LIKE('ABCDEFG',UPPER(HEX(RANDOMBLOB(500000000/2))))",
-    " OR (WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM r LIMIT 200000000)"
-    " SELECT COUNT(*) FROM r)>0",
+    " OR (WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM r) SELECT MAX(i) FROM r)>0",
     " AND (SELECT COUNT(*) FROM generate_series(1,500000000))>0", " AND SLEEP(10)",
     "; WAITFOR DELAY '0:0:10'",
 )  # fmt: skip
@@ -46,24 +46,23 @@ _ALONE = (
     "'", '"', "`", "\\", "''", "';", "--", "#", "/*", "*/", "%", "_", "%%", "%s", "%(name)s", ":1",
     ":name", "$1", "?", "{}", "{0}", "@@version", "x'41'", "U&'\\0061'", "E'\\x61'", "$$x$$",
     "$a$ OR 1=1 $a$", "1;1", "1e309", "-1", "0x41", "NULL", "null", "true", "admin'--",
-    "ad'||'min", "%27%20OR%201=1", "%2527", "ʼ OR 1=1", "＇ OR 1=1", "\u02bc", "a\u0000b",
+    "ad'||'min", "%27%20OR%201=1", "%2527", "\u02bc OR 1=1", "\uff07 OR 1=1", "\u02bc", "a\u0000b",
     "\u0000", "\u202e'", "\ufeff'", "a' COLLATE NOCASE AND '1'='1", "' GLOB '*", "' LIKE '%",
     "' ESCAPE '", "' MATCH 'x", "' BETWEEN 'a' AND 'z", "' IN (SELECT id FROM keys) AND ''='",
     "[a]", "(", ")", "((((", "' '' ''' ''''", "\r\n'", "\t'", "😀'", "é'", "A" * 5000 + "'",
 )  # fmt: skip
 
+_ASKED = (*_BOOLEAN, *_ERROR, *_UNION, *_STACKED, *_TIMED)
+
 SQL = tuple(
     dict.fromkeys(
-        [
+        (
             *_ALONE,
             *(
-                end + asked + _REST[(number + turn) % len(_REST)]
-                for turn, (end, asked) in enumerate(
-                    product(_ENDS, (*_BOOLEAN, *_ERROR, *_UNION, *_STACKED, *_TIMED))
-                )
-                for number in (0,)
+                end + asked + _REST[number % len(_REST)]
+                for number, (end, asked) in enumerate(product(_ENDS, _ASKED))
             ),
-        ]
+        )
     )
 )
 """Boolean, by errors, by unions, stacked and by time, for SQLite and PostgreSQL."""

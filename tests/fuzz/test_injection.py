@@ -24,17 +24,20 @@ from tests.servers import KINDS, new_url
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 BODIES = (
-    b"", b" ", b"null", b"[]", b"1", b'"x"', b"{", b"{}", b'{"a":1,}', b"{'a':1}", b"\xef\xbb\xbf{}",
+    b"", b" ", b"null", b"[]", b"1", b'"x"', b"{", b"{}", b'{"a":1,}', b"{'a':1}",
+    b"\xef\xbb\xbf{}",
     b'{"a":NaN}', b'{"a":Infinity}', b'{"a":"\xff"}', b'{"a":"\\ud800"}', b'{"a":"\\u0000"}',
     b'{"\\u0000":1}', b'{"":1}', b'{"a":1,"a":2}', b'{"__proto__":{"x":1}}', b'{"a":1e999}', DEEP,
     b'{"a":' + DEEP + b"}", b'{"a":' + b"9" * 5000 + b"}", b"\x00", b"\x80\x81", b"a=b&c=d",
 )  # fmt: skip
-ODD = (
+ODD: tuple[Any, ...] = (
     None, True, 0, -1, 1, 2**31, 2**53 + 1, 2**63, -(2**63) - 1, 10**400, 1.5, -0.0, 1e308, 1e-320,
     "", "9" * 400, "x" * 100_000, [], [[]], [None], [{}], {}, {"a": {}}, {"$ne": 1}, ["\0"],
     {"\0": "\0"},
 )  # fmt: skip
 """Values that a member may have instead of its own."""
+
+PROVIDER = {"name": "odd", "display_name": "x", "api_key": "sk-x", "models": ["m"]}
 
 NUMBERS = tuple(
     Place(method, path, body=body)
@@ -59,7 +62,7 @@ NUMBERS = tuple(
             for name in ("max_tokens", "temperature", "store", "stream", "messages", "n", "tools")
         ),
         *(
-            ("PATCH", "/api/v1/providers/up", {name: HERE})
+            ("POST", "/api/v1/providers", PROVIDER | {name: HERE})
             for name in ("priority", "rate_limit_rpm", "models", "is_enabled")
         ),
         ("POST", "/api/trpc/llm.complete", {"prompt": "x", "options": HERE}),
@@ -144,7 +147,7 @@ class TestSql:
             for each in SQL[::20]:
                 for name in ("provider", "model", "service", "user", "task", "key"):
                     came = client.get("/api/v1/usage/requests", params={name: each})
-                    assert came.status_code == 422 or came.json()["requests"] == [], (name, each)
+                    assert came.status_code == 422 or came.json()["data"] == [], (name, each)
 
 
 class TestTheJudge:
@@ -204,7 +207,8 @@ class TestBodies:
                     assert came.status_code < 500, shown
 
     def test_a_member_given_twice_is_refused_or_one_of_both(self, one: Stage) -> None:
-        raw = b'{"model": "up/m-1", "model": "up/m-2", "messages": [{"role": "user", "content": "x"}]}'
+        messages = b'[{"role": "user", "content": "x"}]'
+        raw = b'{"model": "up/m-1", "model": "up/m-2", "messages": ' + messages + b"}"
         with one.client() as client:
             came = client.post("/v2/llm/chat/completions", content=raw)
         assert came.status_code in (400, 422)
@@ -344,7 +348,8 @@ class TestHeaders:
     def test_a_line_end_within_a_header(self, one: Stage, end: bytes) -> None:
         """A raw request: it is refused, or the line end is none to anybody behind."""
         place = urlsplit(one.url)
-        assert place.hostname and place.port
+        assert place.hostname
+        assert place.port
         key = one.headers["master"]["authorization"].encode()
         body = orjson.dumps(CHAT)
         before = len(one.up.log)
@@ -438,11 +443,11 @@ class TestAnything:
         body = {"name": "p", "display_name": "x", "api_key": "sk-x", "models": ["m"]}
         with one.client() as client:
             made = client.post("/api/v1/providers", json=body | {"base_url": url})
-            assert made.status_code in (201, 422), made.text
+            assert made.status_code in (201, 400, 422), made.text
             if made.status_code == 201:
-                id = made.json()["id"]
-                tested = client.post(f"/api/v1/providers/{id}/test")
+                place = "/api/v1/providers/" + made.json()["id"]
+                tested = client.post(place + "/test")
                 assert tested.status_code == 200
                 assert tested.json()["success"] is False
-                assert client.delete(f"/api/v1/providers/{id}").status_code == 204
+                assert client.delete(place).status_code == 204
         assert len(one.up.log) == before

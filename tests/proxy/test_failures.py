@@ -1,10 +1,13 @@
 """What a client is told when no target gave an answer."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from adapters.base import Failure, FailureKind, Retry
-from proxy.failures import answer_to, describe, error_for
+from proxy.failures import answer_to, describe, error_for, without_key
 from tests.adapters.asks import target
 
 K = FailureKind
@@ -81,3 +84,20 @@ def test_after_several_attempts_the_last_one_speaks() -> None:
     assert error.status == 503
     assert "2 attempts" in error.message
     assert "up/b" in error.message
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Bad key sk-secret-0123456789 here", "Bad key *** here"),
+        ("cut in the middle: sk-secret-01", "cut in the middle: ***"),
+        ("ends with sk-sec", "ends with sk-sec"),
+        ("nothing of it", "nothing of it"),
+    ],
+)
+def test_a_key_that_is_repeated_is_not_told(said: str, told: str) -> None:
+    place = replace(target(), api_key=SecretStr("sk-secret-0123456789"))
+    given = failure(K.INVALID_REQUEST, said, type=said, code=said)
+    found = without_key(given, place)
+    assert (found.message, found.type, found.code, found.param) == (told, told, told, None)
+    assert without_key(given, replace(target(), api_key=None)) is given

@@ -171,17 +171,18 @@ async def test_limits_are_a_view_of_now(engine: AsyncEngine) -> None:
     ann = await store.create(
         "ann@x", limits=own_limits({"rpm": 5, "budget": {"amount": 2, "per": "day"}})
     )
-    assert dict(view) == {ann.id: Limits(rpm=5, budget=Budget(2_000_000_000, Period.DAY))}
+    both = Limits(rpm=5, budget=Budget(2_000_000_000, Period.DAY))
+    assert dict(view) == {empty.id: Limits(), ann.id: both}
     assert told == [empty.id, ann.id]
     await store.change(ann.id, {"limits": own_limits({"tpm": 7, "budget": None})})
-    assert dict(view) == {ann.id: Limits(rpm=5, tpm=7)}
+    assert dict(view) == {empty.id: Limits(), ann.id: Limits(rpm=5, tpm=7)}
     await store.change(ann.id, {"name": "x"})
     assert told == [empty.id, ann.id, ann.id]
     await store.change(ann.id, {"limits": None})
-    assert dict(view) == {}
+    assert dict(view) == {empty.id: Limits()}
     await store.change(plain.id, {"limits": own_limits({"rpd": 1})})
     assert await store.remove(plain.id)
-    assert dict(view) == {}
+    assert dict(view) == {empty.id: Limits()}
 
 
 async def test_pages(engine: AsyncEngine) -> None:

@@ -173,6 +173,7 @@ async def test_what_is_too_long_is_answered_and_not_kept(
     up.script(fake.chat_reply("x" * 1001))
     answer = await gateway.call("POST", CHAT, asks("Hello"))
     assert (answer.status, answer.json["stored"]) == (200, False)
+    up.script(fake.sse(*fake.chat_chunks(["He", "llo"])))
     streamed = await gateway.call("POST", STREAM, asks("x" * 1001))
     assert streamed.status == 200
     assert "x-turnout-conversation" not in streamed.headers
