@@ -29,7 +29,7 @@ log = logging.getLogger("turnout.budgets")
 class Primed(Protocol):
     """Counts that can be told what they did not see."""
 
-    async def prime(self, want: Want) -> None: ...
+    async def prime(self, want: Want, only_missing: bool = False) -> None: ...
 
 
 class Budgets:
@@ -89,7 +89,12 @@ class Budgets:
         await self._prime(self._of_users(users))
 
     async def prime_all(self) -> None:
+        """The same for all."""
         await self._prime(self.all())
+
+    async def prime_missing(self) -> None:
+        """For all, where the counters have no count: the store of them is back, maybe emptied."""
+        await self._prime(self.all(), only_missing=True)
 
     def _effective(self, own: OwnLimits) -> Limits:
         return allowance.effective(self._default(), own)
@@ -109,10 +114,10 @@ class Budgets:
             if limits is not None and limits.budget is not None and user.is_active:
                 yield Budgeted(f"user:{user.id}", user.name or user.email, limits.budget)
 
-    async def _prime(self, budgeted: Iterable[Budgeted]) -> None:
+    async def _prime(self, budgeted: Iterable[Budgeted], only_missing: bool = False) -> None:
         wanted = list(budgeted)
         try:
-            await self._tell(wanted)
+            await self._tell(wanted, only_missing)
         except (SQLAlchemyError, OSError) as error:
             self._untold |= {each.scope for each in wanted}
             what = len(wanted), type(error).__name__
@@ -133,7 +138,7 @@ class Budgets:
             else:
                 self._untold -= scopes
 
-    async def _tell(self, budgeted: Iterable[Budgeted]) -> None:
+    async def _tell(self, budgeted: Iterable[Budgeted], only_missing: bool = False) -> None:
         now = time.time()
         sums: dict[tuple[str, float], dict[str, int]] = {}
         for each in budgeted:
@@ -144,4 +149,4 @@ class Budgets:
             if (kind, want.begins) not in sums:
                 sums[kind, want.begins] = await spent(self._engine, want.begins, kind)
             if amount := sums[kind, want.begins].get(who):
-                await self._counters.prime(want._replace(amount=amount))
+                await self._counters.prime(want._replace(amount=amount), only_missing)

@@ -221,7 +221,7 @@ class LocalCounters:
         if not held.leases:
             del self._holders[holder]
 
-    async def prime(self, want: Want) -> None:
+    async def prime(self, want: Want, only_missing: bool = False) -> None:
         """Counts `amount` as used, less what is known here of it: a limit may be new where there
         were requests. What is reserved comes on top."""
         name, now = _name(want), self._now()
@@ -299,7 +299,7 @@ class Portion:
     async def settle(self, holder: str, wants: Sequence[Want], used: Sequence[int]) -> None:
         await self._counters.settle(holder, wants, used)
 
-    async def prime(self, want: Want) -> None:
+    async def prime(self, want: Want, only_missing: bool = False) -> None:
         """Counts this process's part of what was used before."""
         await self._counters.prime(want._replace(amount=want.amount // self._shares))
 

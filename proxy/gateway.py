@@ -267,7 +267,9 @@ class Gateway:
         board = self._joined.listen(stack, self._adopt, self.keys.end)
         self.breakers.on_change = board.publish
         self.keys.on_revoked = board.publish_revocation
-        self._joined.on_back(lambda: spawn(self.budgets.prime_all(), "tell Redis what was spent"))
+        self._joined.on_back(
+            lambda: spawn(self.budgets.prime_missing(), "tell Redis what was spent")
+        )
 
     def _adopt(self, name: str, state: str, until: float) -> None:
         self.breakers.adopt(name, State(state), until, time.monotonic())

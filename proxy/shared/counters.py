@@ -70,12 +70,16 @@ class SharedCounters:
             if not isinstance(error, Away):
                 raise
 
-    async def prime(self, want: Want) -> None:
-        """Tells Redis what was used of a FIXED limit, which adds what it does not know: it was
-        emptied, or the limit is new."""
+    async def prime(self, want: Want, only_missing: bool = False) -> None:
+        """Tells Redis what was used of a FIXED limit, which adds what it does not know: the limit
+        is new. `only_missing`: if it has no count of it at all, as it was emptied. Processes that
+        were without it have still to tell it themselves what it did not see."""
         kept = _ms(want.window + LEASE)
         try:
-            await self._link.run(PRIME, [_name(want)], [want.amount, kept])
+            if only_missing:
+                await self._link.ask("SET", _name(want), want.amount, "NX", "PX", kept)
+            else:
+                await self._link.run(PRIME, [_name(want)], [want.amount, kept])
         except Away as away:
             log.info("redis does not know yet what was used (%s)", away)
             self._backlog.saw(want, max(0, want.limit - want.amount))

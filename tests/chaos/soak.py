@@ -19,6 +19,7 @@ import aiohttp
 from starlette.applications import Starlette
 
 from proxy import app, upstream
+from proxy.gateway import Gateway
 from tests.chaos import Report
 from tests.chaos.books import faults, settled_ledger
 from tests.chaos.load import BAD, ODD, Clients, Tally, counting
@@ -63,7 +64,7 @@ def level(ups: list[Upstream]) -> Level:
     return Level(len(asyncio.all_tasks()), descriptors(), open_now, round(megabytes, 1))
 
 
-def held(gateway: app.Gateway) -> Mapping[str, int]:
+def held(gateway: Gateway) -> Mapping[str, int]:
     """What requests hold while they are under way; all zero when none is."""
     pipeline, breakers = gateway.pipeline, gateway.breakers
     return {
@@ -79,7 +80,7 @@ def held(gateway: app.Gateway) -> Mapping[str, int]:
 
 
 @asynccontextmanager
-async def inside(folder: Path, text: str) -> AsyncIterator[tuple[e2e.Gateway, app.Gateway]]:
+async def inside(folder: Path, text: str) -> AsyncIterator[tuple[e2e.Gateway, Gateway]]:
     """A gateway on a socket, and what it is made of."""
     made: list[Starlette] = []
 
@@ -147,7 +148,7 @@ def _words(chance: random.Random) -> Callable[[], str]:
     return word
 
 
-async def _idle(gateway: app.Gateway, ups: list[Upstream], start: Level | None) -> Level:
+async def _idle(gateway: Gateway, ups: list[Upstream], start: Level | None) -> Level:
     """The level when nothing is under way and idle connections are closed."""
     for _ in range(LOOKS):
         await asyncio.sleep(0.1)

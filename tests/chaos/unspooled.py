@@ -6,7 +6,7 @@ There is no such switch. It shows that the oracle finds what gets lost.
 import sys
 from pathlib import Path
 
-from proxy import app
+from proxy import gateway
 from proxy.__main__ import main
 from proxy.ledger.books import Books
 from proxy.ledger.writer import Writer
@@ -17,5 +17,5 @@ def _without(books: Books, folder: Path, on_full: str) -> Writer:
 
 
 if __name__ == "__main__":
-    vars(app)["Writer"] = _without
+    vars(gateway)["Writer"] = _without
     sys.exit(main())

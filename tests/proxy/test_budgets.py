@@ -33,7 +33,7 @@ class Counted:
     def __init__(self) -> None:
         self.wants: list[Want] = []
 
-    async def prime(self, want: Want) -> None:
+    async def prime(self, want: Want, only_missing: bool = False) -> None:
         self.wants.append(want)
 
 
