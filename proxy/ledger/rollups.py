@@ -66,7 +66,8 @@ HALF = 31  # bits of the lower of two steps that share a column
 
 WIDTH = len(SUMS) + len(HISTOGRAM)
 
-LONGEST = 256  # characters of what rows are grouped by: an index takes 2,700 bytes
+LONGEST = 256  # characters of what rows are grouped by
+LARGEST = 700  # bytes of it: PostgreSQL's keys have room for 2,700, and one has three such values
 
 Key = tuple[str, str, int, str]
 OwnerKey = tuple[str, int, str, str, str]
@@ -159,7 +160,12 @@ def _numbers(row: Row) -> tuple[int, ...]:
 
 def fitting(value: str | None) -> str:
     """The value of a column as it is in the roll-ups: as every database can have it in a key."""
-    return value.replace("\0", "")[:LONGEST] if value else ""
+    if not value:
+        return ""
+    text = value.replace("\0", "")[:LONGEST]
+    if text.isascii():
+        return text
+    return text.encode(errors="ignore")[:LARGEST].decode(errors="ignore")
 
 
 def _alike(rows: Iterable[Row]) -> dict[Alike, list[int]]:

@@ -81,6 +81,21 @@ async def test_no_row_is_refused(engine: AsyncEngine) -> None:
     assert await counted(engine) == (1, 1, 1)
 
 
+async def test_no_key_of_a_roll_up_is_too_long(engine: AsyncEngine) -> None:
+    """PostgreSQL's indexes take 2,700 bytes, and owners' sums have three names in a key."""
+    rare = "".join(chr(0x1F300 + (7 * number * number) % 700) for number in range(256))
+    names = {
+        name: rare[at:] + rare[:at]
+        for at, name in enumerate(("user_id", "key_id", "service_name", "task_type", "model"))
+    }
+    await Books(engine).write([request("1" * 32, 1_700_000_000_000, **names)], [])
+    assert await counted(engine) == (1, 0, 1)
+    async with engine.connect() as connection:
+        by_user = rollups.c.dimension == "user", rollups.c.grain == "day"
+        value = (await connection.execute(select(rollups.c.value).where(*by_user))).scalar_one()
+    assert value == rare[:175]  # 700 bytes
+
+
 async def test_an_ordinary_row_is_stored_as_it_is(engine: AsyncEngine) -> None:
     made = record(user="u", metadata={"team": "a"}, cost_nanousd=123, first_token=0.25)
     await Books(engine).write([request_row(made)], [])
