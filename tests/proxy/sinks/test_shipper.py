@@ -55,7 +55,7 @@ class Clock:
 
 
 async def test_what_the_sink_has_leaves_the_outbox(engine: AsyncEngine) -> None:
-    ids = await write(engine, BATCH + 20, "memory")
+    ids = sorted(await write(engine, BATCH + 20, "memory"))
     sink = Memory()
     shipper = Shipper(engine, sink)
     assert await shipper.ship()
