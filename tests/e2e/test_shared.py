@@ -237,7 +237,7 @@ class TestRow16:
                 event = asyncio.Event()
                 up.script(when(event))
                 tasks = [asyncio.ensure_future(pair.chat(0, key)) for _ in range(100)]
-                await up.wait_for_requests(10)
+                await up.wait_for_requests(10, 30)
                 await done(tasks, 90)
                 assert len(up.log) == 10
                 event.set()
