@@ -96,6 +96,7 @@ class StorageSection(Section):
 
     database: str = "sqlite:///turnout.db"
     redis: Secret | None = None
+    redis_timeout: Annotated[Seconds, Field(gt=0)] = 0.05
     replicas: Positive = 1
 
 

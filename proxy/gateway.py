@@ -393,7 +393,8 @@ def _joined(config: Config) -> "Joined | None":
         return None
     from proxy.shared.joined import Joined
 
-    return Joined(config.storage.redis.get_secret_value(), LocalCounters(), _shares(config))
+    storage, url = config.storage, config.storage.redis.get_secret_value()
+    return Joined(url, LocalCounters(), _shares(config), storage.redis_timeout)
 
 
 def _counters(config: Config) -> LocalCounters | Portion:

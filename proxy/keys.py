@@ -141,6 +141,8 @@ class KeyStore:
         """
         try:
             async with asyncio.timeout(PATIENCE), self._asking:
+                if digest in self._by_digest:  # who waited before has asked the same
+                    return [self._by_digest[digest]], []
                 return await self._read(table.c.digest == digest)
         except (SQLAlchemyError, OSError):  # a timeout is an OSError
             message = "the database is away, and this key was not seen before; try again"

@@ -12,19 +12,19 @@ from proxy.shared.answers import SharedAnswers
 from proxy.shared.board import Adopt, Board
 from proxy.shared.counters import SharedCounters
 from proxy.shared.leases import SharedLeases
-from proxy.shared.redis import Link
+from proxy.shared.redis import BOUND, Link
 from proxy.tasks import end, spawn
 
 
 class Joined:
     """Made before the event loop runs; `listen` inside it."""
 
-    def __init__(self, url: str, local: Counters, shares: int) -> None:
-        self._link = Link(url)
+    def __init__(self, url: str, local: Counters, shares: int, bound: float = BOUND) -> None:
+        self._link = Link(url, bound)
         self.counters = SharedCounters(self._link, local, shares)
         # The cache has a link of its own: large answers, or a Redis too full to keep any, are no
         # reason to count limits alone.
-        self.cache_link = Link(url)
+        self.cache_link = Link(url, bound)
         self.answers = SharedAnswers(self.cache_link)
         self.leases = SharedLeases(self.cache_link)
 

@@ -1,4 +1,4 @@
-"""The one client of Redis in a process: asked in 50 ms or not at all.
+"""The one client of Redis in a process: asked in 50 ms (`storage.redis_timeout`) or not at all.
 
 All questions go over one connection, and its answers come in their order. A question whose asker
 has left keeps its place, so that its answer is read and thrown away and never taken for another's
@@ -91,7 +91,7 @@ class Line:
         assert wire._writer is not None, "the wire is not connected"
         self._wire = wire
         # Written to directly: redis-py's own way waits for the peer to read, and where the peer
-        # hangs, closing waits for it too. What is unread is bounded, as the line ends in 50 ms.
+        # hangs, closing waits for it too. What is unread is bounded, as the line ends at the bound.
         self._transport = wire._writer.transport
         self._due: deque[Asked] = deque()
 
