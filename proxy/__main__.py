@@ -4,6 +4,9 @@ import argparse
 import sys
 from importlib.metadata import version
 
+from proxy import lean  # noqa: F401  (before all else: it keeps parts of libraries out)
+
+# isort: split
 from proxy.commands import (
     bench,
     cache,

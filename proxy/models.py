@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from tqdm import tqdm
-
 PIECE = 1024 * 1024  # bytes that are copied at a time
 
 
@@ -160,6 +158,8 @@ def _run(
 @contextmanager
 def _progress(model: LocalModel, folder: Path) -> Iterator[None]:
     """A bar that follows the bytes that have arrived in `folder`."""
+    from tqdm import tqdm
+
     over = threading.Event()
     bar = tqdm(total=model.size, unit="B", unit_scale=True, desc=f"pulling {model.name}")
 

@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-from tqdm import tqdm
 
 from proxy.commands import table
 from proxy.config import Config, ConfigError, find, load
@@ -244,6 +243,8 @@ def _number(value: float | None) -> str:
 
 def _warm(args: argparse.Namespace, server: Server) -> int:
     """Exit code 1 when a prompt failed."""
+    from tqdm import tqdm
+
     prompts = read_prompts(args.file)
     named = {"model": args.model, "task": args.task, "key_id": args.key, "user_id": args.user}
     asked = {name: value for name, value in named.items() if value is not None}

@@ -7,7 +7,9 @@ same), and an old one is upgraded by a process of its own.
 
 import asyncio
 import os
+import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from proxy.storage import postgres
 from proxy.storage.schema import HEAD, metadata
 
 CACHE = 512  # KiB of pages that a connection keeps; the books are written, hardly read
 BUSY = 5000  # milliseconds that SQLite waits for another writer
+PAUSE = 0.01  # seconds until it is tried again to take the file for oneself
 
 EXAMPLES = "sqlite:///turnout.db or postgresql://user:password@host/database"
 
@@ -87,15 +91,30 @@ def _sqlite(url: URL, home: Path) -> AsyncEngine:
 def _prepare(connection: Any, _: Any) -> None:
     """WAL lets readers and the writer pass each other; NORMAL loses nothing when a process dies."""
     cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY}")
+    _use_wal(cursor)
     for pragma in (
-        f"busy_timeout={BUSY}",  # first: the next one needs the file for itself
-        "journal_mode=WAL",
         "synchronous=NORMAL",
         f"cache_size=-{CACHE}",
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    """The change needs the file for itself, and where two processes make it at once SQLite does
+    not wait for the other but gives up."""
+    until = time.monotonic() + BUSY / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > until:
+                raise
+            await_only(asyncio.sleep(PAUSE))
+        else:
+            return
 
 
 def _newest(connection: Connection) -> str:

@@ -1,6 +1,7 @@
 """Opening a database: new, several at once, too new, and not at all."""
 
 import asyncio
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -45,7 +46,21 @@ async def open_at_once(url: str, home: Path, count: int = 4) -> list[tuple[int, 
 
 
 async def test_several_processes_at_once(database: str, tmp_path: Path) -> None:
-    assert [code for code, _ in await open_at_once(database, tmp_path)] == [0] * 4
+    opened = await open_at_once(database, tmp_path)
+    assert [code for code, _ in opened] == [0] * 4, opened
+
+
+async def test_one_has_the_file_for_itself_meanwhile(tmp_path: Path) -> None:
+    """A new database, which another process is just giving its write-ahead log."""
+    other = sqlite3.connect(tmp_path / "t.db", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs (id INTEGER)")
+    other.execute("BEGIN EXCLUSIVE")
+    opening = asyncio.ensure_future(open_database("sqlite:///t.db", tmp_path))
+    await asyncio.sleep(0.3)
+    assert not opening.done()
+    other.execute("COMMIT")
+    await (await opening).dispose()
+    other.close()
 
 
 async def test_many_that_make_the_tables_at_the_same_moment(database: str, tmp_path: Path) -> None:
