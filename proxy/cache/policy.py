@@ -73,6 +73,8 @@ def resolve(
     turn it on is the operator's: for all, for a task, for a key.
     """
     policy = of_task(section, task)
+    if own is None and said.semantic is None:
+        return policy
     meaning = policy.meaning
     base = _semantic_of_task(section.semantic, task)
     if own is not None:
