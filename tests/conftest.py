@@ -10,7 +10,7 @@ settings.register_profile(
 settings.load_profile("turnout")
 
 
-IMPATIENT = ("tests/chaos/", "tests/e2e/test_shared.py")
+IMPATIENT = ("tests/chaos/", "tests/e2e/test_deployment.py", "tests/e2e/test_shared.py")
 """What kills servers, or counts milliseconds: one after the other, were there ten processes."""
 
 

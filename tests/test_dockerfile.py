@@ -243,6 +243,22 @@ def test_the_image_holds_the_wheel_and_no_build_tools(image: Image) -> None:
     assert not programs & {"hatchling", "pytest", "mypy"}
 
 
+def test_the_image_has_every_file_of_the_packages(image: Image) -> None:
+    """Pages, styles and defaults too, not only modules."""
+    [installed] = image.at("/opt/turnout/lib").glob("python3.*/site-packages")
+    for package in ("adapters", "proxy"):
+        sent = [path for path in (image.folder / "context" / package).rglob("*") if path.is_file()]
+        assert any(path.suffix == ".py" for path in sent)
+        names = [path.relative_to(image.folder / "context") for path in sent]
+        assert [name for name in names if not (installed / name).is_file()] == []
+
+
+def test_the_image_can_do_what_the_deployments_ask_of_it() -> None:
+    """compose.yaml and the manifests have PostgreSQL in common."""
+    locked = (ROOT / "requirements-image.lock").read_text(encoding="utf-8")
+    assert re.findall(r"^(asyncpg|xllamacpp)==", locked, re.MULTILINE) == ["asyncpg", "xllamacpp"]
+
+
 def test_it_runs_as_nobody_special(steps: list[Step]) -> None:
     last = max(number for number, step in enumerate(steps) if step.name == "FROM")
     final = {step.name: step.value for step in steps[last:]}
