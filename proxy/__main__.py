@@ -12,6 +12,7 @@ from proxy.commands import (
     cache,
     check,
     keys,
+    migrate,
     models,
     providers,
     secrets,
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (
         *(serve, check, keys, users, secrets),
-        *(usage, cache, providers, models, bench),
+        *(usage, cache, providers, models, migrate, bench),
     ):
         command.add(commands)
     args = parser.parse_args(argv)

@@ -1,0 +1,1 @@
+"""Other gateways' configurations, made into Turnout's."""
