@@ -13,6 +13,7 @@ from adapters.base import Failure, FailureKind, Retry
 
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 MESSAGE_LIMIT = 2000  # characters of an upstream's message that are kept
+WORD_LIMIT = 100  # the same of its type, code and param
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,14 @@ def classify(status: int, complaint: Complaint, retry_after: float | None = None
         retry,
         status=status,
         retry_after=retry_after,
-        type=complaint.type,
-        code=complaint.code,
-        param=complaint.param,
+        type=_cut(complaint.type),
+        code=_cut(complaint.code),
+        param=_cut(complaint.param),
     )
+
+
+def _cut(word: str | None) -> str | None:
+    return word and word[:WORD_LIMIT]
 
 
 def _judge(status: int, complaint: Complaint) -> tuple[FailureKind, Retry]:

@@ -11,19 +11,20 @@ import logging
 import time
 from asyncio import sleep
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import orjson
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.base import Outgoing
 from proxy.config_types import AlertsSection
 from proxy.ids import uuid7
+from proxy.ledger.spending import spent
 from proxy.limits import budget_want
-from proxy.storage.schema import alerts, rollups
+from proxy.storage.schema import alerts
+from proxy.times import iso
 from proxy.types import Budget
 from proxy.upstream import Fetched, Unreachable
 
@@ -36,8 +37,6 @@ NANO = 10**9
 AWAY = (SQLAlchemyError, OSError)
 
 log = logging.getLogger("turnout.alerts")
-
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 State = Literal["waiting", "delivered", "superseded", "expired"]
 
@@ -148,30 +147,17 @@ class Alerts:
             kind, _, who = budgeted.scope.partition(":")
             want = budget_want(budgeted.scope, budgeted.budget, 0, now)
             if (kind, want.begins) not in sums:
-                sums[kind, want.begins] = await self._spent(kind, want.begins)
-            spent = sums[kind, want.begins].get(who, 0)
+                sums[kind, want.begins] = await spent(self._engine, want.begins, kind)
+            so_far = sums[kind, want.begins].get(who, 0)
             percents = [
                 percent
                 for percent in self._settings().percents
-                if 100 * spent >= percent * want.limit
+                if 100 * so_far >= percent * want.limit
             ]
             if percents:
                 ends = want.begins + want.window
-                found += await self._note(budgeted, spent, want.begins, ends, percents)
+                found += await self._note(budgeted, so_far, want.begins, ends, percents)
         return found
-
-    async def _spent(self, kind: str, begins: float) -> dict[str, int]:
-        """Nano-dollars by key or by user since the UTC day that begins then (epoch seconds)."""
-        table = rollups.c
-        query = (
-            select(table.value, func.sum(table.cost_nanousd))
-            .where(
-                table.grain == "day", table.dimension == kind, table.bucket >= int(1000 * begins)
-            )
-            .group_by(table.value)
-        )
-        async with self._engine.connect() as connection:
-            return {row[0]: int(row[1]) for row in await connection.execute(query) if row[0]}
 
     async def _note(
         self, budgeted: Budgeted, spent: int, begins: float, ends: float, percents: list[int]
@@ -309,9 +295,3 @@ def signature(secret: str | None, timestamp: int, body: bytes) -> dict[str, str]
         signed = hmac.new(secret.encode(), b"%d." % timestamp + body, hashlib.sha256)
         headers["x-turnout-signature"] = f"sha256={signed.hexdigest()}"
     return headers
-
-
-def iso(millis: int) -> str:
-    """Epoch milliseconds -> ISO 8601, UTC."""
-    at = _EPOCH + timedelta(milliseconds=millis)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

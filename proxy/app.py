@@ -15,13 +15,16 @@ from proxy.actions import Actions
 from proxy.config import Config
 from proxy.connectivity import Connectivity
 from proxy.control import ControlPlane
-from proxy.doors import anthropic, openai
+from proxy.doors import anthropic, openai, playground
 from proxy.doors.alerts import AlertDoor
 from proxy.doors.api import Api
 from proxy.doors.breakers import BreakerDoor
+from proxy.doors.budgets import BudgetDoor
 from proxy.doors.cache import CacheDoor, Incomplete
 from proxy.doors.call import CallDoor
 from proxy.doors.chats import Chats
+from proxy.doors.config import ConfigDoor
+from proxy.doors.dashboard import DashboardDoor
 from proxy.doors.forecast import ForecastDoor
 from proxy.doors.generate import GenerateDoor
 from proxy.doors.health import HealthDoor
@@ -47,6 +50,7 @@ from proxy.doors.v2_models import Discovery, ModelsDoor
 from proxy.gateway import Gateway
 from proxy.home import Home
 from proxy.middleware.access_log import AccessLog
+from proxy.middleware.bodies import Bodies
 from proxy.middleware.body_limit import BodyLimit
 from proxy.middleware.errors import Errors
 from proxy.middleware.request_id import RequestId
@@ -104,11 +108,18 @@ def build_app(load: Callable[[], Config], home: Home, waits: bool = False) -> St
     layers = [
         Middleware(RequestId),
         Middleware(AccessLog),
-        Middleware(UsageRecords, submit=gateway.submit),
+        Middleware(
+            UsageRecords,
+            submit=gateway.submit,
+            turned_away=gateway.turned_away,
+            tracing=gateway.tracing,
+        ),
         Middleware(Errors),
         Middleware(BodyLimit, limit=lambda: live.current.config.server.body_limit),
         Middleware(TrailingSlash),
     ]
+    if gateway.config.ledger.log_bodies:
+        layers.insert(3, Middleware(Bodies))
     if not gateway.config.server.access_log:
         del layers[1]
     routes = _routes(gateway)
@@ -125,8 +136,10 @@ def _routes(gateway: Gateway) -> list[BaseRoute]:
     found: list[BaseRoute] = [
         *openai.routes(lambda: live.current, pipeline),
         *anthropic.routes(lambda: live.current, pipeline),
+        *playground.routes(lambda: live.current, pipeline),
         *_control_plane(gateway, api, chats),
         *_seeds(gateway, api, chats),
+        *DashboardDoor().routes(),
     ]
     return [*found, *OpenApiDoor(api, lambda: found).routes()]
 
@@ -139,7 +152,14 @@ def _control_plane(gateway: Gateway, api: Api, chats: Chats) -> list[BaseRoute]:
         return gateway.control
 
     warming = Warming(gateway.pipeline, cache.counts, lambda: live.current, lambda: gateway.keys)
-    sources = Sources(cache, gateway.pipeline, breakers, lambda: gateway.writer)
+    sources = Sources(
+        cache,
+        gateway.pipeline,
+        breakers,
+        lambda: gateway.writer,
+        gateway.traffic,
+        gateway.tracing,
+    )
     tries = Connectivity(gateway.upstream, lambda: live.current.table)
     passwords, attempts = gateway.passwords, Attempts(lambda: gateway.counters)
     doors = (
@@ -160,11 +180,22 @@ def _control_plane(gateway: Gateway, api: Api, chats: Chats) -> list[BaseRoute]:
         ProvidersDoor(api, live, lambda: control().providers, tries),
         OverridesDoor(api, live, lambda: control().overrides),
         BreakerDoor(api, live, breakers),
-        CacheDoor(api, cache, warming, lambda: gateway.engine, _incomplete(gateway.config)),
+        CacheDoor(
+            api,
+            cache,
+            warming,
+            lambda: gateway.engine,
+            _incomplete(gateway.config),
+            lambda: live.current.config.cache.semantic,
+        ),
         GenerateDoor(api, chats, lambda user, service: control().overrides.find(user, service)),
         UsageDoor(live, lambda: gateway.engine),
         ForecastDoor(live, lambda: gateway.engine, lambda owner: gateway.budgets.of_owner(owner)),
         AlertDoor(api, lambda: gateway.alerts),
+        BudgetDoor(
+            api, lambda: gateway.budgets.all(), lambda: gateway.keys, lambda: gateway.engine
+        ),
+        ConfigDoor(api, live),
         MetricsDoor(live, sources),
     )
     return [route for door in doors for route in door.routes()]

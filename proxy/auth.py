@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from proxy.errors import Forbidden, Unauthenticated
 from proxy.keys import KeyRow, KeyStore
 from proxy.oidc import Oidc
-from proxy.tokens import Claims, RevokedTokens, Tokens, looks_like_one
+from proxy.tokens import MASTER, Claims, RevokedTokens, Token, Tokens, looks_like_one
 from proxy.types import OwnKeys, Principal, Role
 from proxy.users import User, UserStore
 
@@ -32,9 +32,9 @@ Headers = Mapping[bytes, bytes]
 
 
 class Session(NamedTuple):
-    """A token that holds, and the active user it is of."""
+    """A token that holds, and the active user it is of; None is who has the master key."""
 
-    user: User
+    user: User | None
     claims: Claims
 
 
@@ -67,6 +67,15 @@ class Authenticator:
         self._oidc = oidc
         self._own = own
 
+    def is_master(self, key: str) -> bool:
+        """Whether it is the master key; how much of it is right, nobody can time."""
+        return hmac.compare_digest(key.encode(errors="replace"), self._master)
+
+    def issue_master(self) -> Token:
+        """A token that is the admin without an account, until it or the master key ends."""
+        assert self.tokens is not None, "the gateway has accounts, so it has tokens"
+        return self.tokens.issue_master(self._master)
+
     async def identify(self, headers: Headers) -> Principal:
         """The caller; raises `Unauthenticated`, whose message never repeats the credential."""
         return self._or_anonymous(await self._known(headers), headers)
@@ -79,7 +88,7 @@ class Authenticator:
         principal = await self._known(headers)
         if principal is None and not _has_credential(headers):
             session = await self._by_cookie(method, headers)
-            principal = None if session is None else self._principal(session.user)
+            principal = None if session is None else self._principal(session)
         return self._or_anonymous(principal, headers)
 
     async def session(self, method: str, headers: Headers) -> Session | None:
@@ -116,7 +125,7 @@ class Authenticator:
             return ADMIN
         if self._users is not None and looks_like_one(token):
             session = await self._session(token)
-            return None if session is None else self._principal(session.user)
+            return None if session is None else self._principal(session)
         secret = token.decode("latin-1")
         key = self._keys.find(secret) or await self._keys.lookup(secret)
         return None if key is None else self._of_key(key)
@@ -133,7 +142,10 @@ class Authenticator:
                 own = self._own(user.id)
         return Principal(Role.KEY, key.id, key.user_id, key.models, key.limits, key.cache, own)
 
-    def _principal(self, user: User) -> Principal:
+    def _principal(self, session: Session) -> Principal:
+        user = session.user
+        if user is None:
+            return ADMIN
         own = None if self._own is None else self._own(user.id)
         return Principal(user.role, user_id=user.id, own=own)
 
@@ -143,10 +155,13 @@ class Authenticator:
             return None
         text = token.decode("latin-1")
         claims = self.tokens.read(text)
+        is_ours = claims is not None
         if claims is None and self._oidc is not None:
             claims = await self._oidc.read(text)
         if claims is None or (self._revoked is not None and claims.id in self._revoked):
             return None
+        if claims.user_id == MASTER:
+            return Session(None, claims) if is_ours and claims.is_of(self._master) else None
         user = self._users.get(claims.user_id) or await self._users.find(claims.user_id)
         if user is None or not user.is_active or claims.after < user.tokens_after:
             return None

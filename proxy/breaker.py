@@ -458,7 +458,7 @@ class Breakers:
         """Closes a provider's circuits, or all; returns how many were not closed."""
         count = 0
         for circuit in self._circuits.values():
-            if provider in (None, _provider_of(circuit.name)) and circuit.close():
+            if provider in (None, provider_of(circuit.name)) and circuit.close():
                 count += 1
                 self._tell(circuit, 0.0)
         return count
@@ -485,7 +485,7 @@ class Breakers:
 _KINDS = frozenset(kind.value for kind in Kind)
 
 
-def _provider_of(name: str) -> str:
+def provider_of(name: str) -> str:
     """The provider in a circuit's name; its own name has no slash."""
     kind, _, rest = name.partition("/")
     if kind == Kind.CREDENTIAL:

@@ -5,7 +5,8 @@ seconds at most; memory stays bounded by the server's and the socket's buffers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from starlette.types import Message, Scope
@@ -30,6 +31,18 @@ class Connection(Protocol):
     def is_full(self) -> bool: ...
 
     def abort(self) -> None: ...
+
+
+@contextmanager
+def when_lost(connection: Connection, leave: Callable[[], None]) -> Iterator[None]:
+    """`leave` is called when the client leaves, or at once where it has left already."""
+    connection.on_lost = leave
+    if connection.is_lost:
+        leave()
+    try:
+        yield
+    finally:
+        connection.on_lost = None
 
 
 class Client:

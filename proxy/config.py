@@ -36,6 +36,7 @@ from proxy.config_types import (
     SinksSection,
     StorageSection,
     Task,
+    TelemetrySection,
     billed_by_name,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "Route",
     "RouteTarget",
     "Task",
+    "built_in",
     "find",
     "load",
 ]
@@ -109,6 +111,7 @@ class Config(Section):
     ledger: LedgerSection = LedgerSection()
     alerts: AlertsSection = AlertsSection()
     sinks: SinksSection = SinksSection()
+    telemetry: TelemetrySection = TelemetrySection()
     drop_params: bool = False
 
     _version: str = ""
@@ -200,8 +203,8 @@ def _validated(
     config = _switched_off(config, source, environ, dark)
     problems += [*_routes_problems(config, source), *_unsafe(config, source)]
     problems += _work_problems(config, source)
-    problems += _unshippable(config, source)
-    config._notes = tuple(_notes(config))
+    problems += [*_unshippable(config, source), *_untraceable(config, source)]
+    config._notes = (*_notes(config), *([] if built_in else _left_out(source)))
     return config, problems
 
 
@@ -249,6 +252,12 @@ def _without(data: Any, paths: list[yamlsource.Path]) -> Any:
     kept = {s: _without(data[s], below[s]) if s in below else data[s] for s in steps}
     kept = {step: value for step, value in kept.items() if value is not _GONE}
     return kept if isinstance(data, dict) else list(kept.values())
+
+
+@cache
+def built_in() -> "Config":
+    """The built-in configuration where the environment says nothing."""
+    return load(None, {})
 
 
 @cache
@@ -421,6 +430,15 @@ def _unshippable(config: Config, source: yamlsource.Source) -> Iterator[Problem]
             yield _at(source, ("sinks", name), "needs an extra: pip install 'turnout[google]'")
 
 
+def _untraceable(config: Config, source: yamlsource.Source) -> Iterator[Problem]:
+    """A place for traces, and nothing installed that sends them."""
+    wanted = config.telemetry.traces.endpoint is not None
+    packages = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+    if wanted and not all(map(_is_installed, packages)):
+        path = ("telemetry", "traces", "endpoint")
+        yield _at(source, path, "needs an extra: pip install 'turnout[otel]'")
+
+
 def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
@@ -464,6 +482,13 @@ def _notes(config: Config) -> Iterator[str]:
         owners = {entry.target.partition("/")[0] for entry in route.targets}
         if all(o not in config.providers or config.providers[o].off for o in owners):
             yield f"model {name} is off: so is every target of it"
+
+
+def _left_out(source: yamlsource.Source) -> Iterator[str]:
+    """Of providers it is told already why they are off."""
+    for path, variable in source.unset.items():
+        if path[0] != "providers":
+            yield f"{_dotted(path)} is as if not written: {variable} is not set"
 
 
 def _problem(error: Any, source: yamlsource.Source) -> Problem:

@@ -287,6 +287,11 @@ class Provider(Section):
         return ((self.api_key,) if self.api_key else ()) + self.api_keys
 
     @property
+    def known_models(self) -> tuple[str, ...]:
+        """What it lists, or is; empty where that is not written down."""
+        return self.models or ((self.model,) if self.model else ())
+
+    @property
     def timeouts(self) -> Timeouts:
         return Timeouts(**self.timeout.model_dump())
 
@@ -609,3 +614,24 @@ class LedgerSection(Section):
     log_bodies: bool = False
     retention: Seconds = 400 * 86400.0
     on_full: Literal["serve", "reject"] = "serve"
+
+
+class TracesSection(Section):
+    """Where spans are sent, by OTLP over HTTP. What is None the `OTEL_…` variables say."""
+
+    endpoint: HttpUrl | None = None
+    headers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], Secret] = {}
+    sample: Share | None = None
+
+
+class LogsSection(Section):
+    """The lines on stderr."""
+
+    format: Literal["text", "json"] = "text"
+
+
+class TelemetrySection(Section):
+    """What Turnout tells of itself, beside its books."""
+
+    traces: TracesSection = TracesSection()
+    logs: LogsSection = LogsSection()

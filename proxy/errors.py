@@ -29,8 +29,14 @@ from typing import Any
 
 import orjson
 
+MESSAGE_LIMIT = 4000  # characters of an answer's message: it may quote what was sent
+PARAM_LIMIT = 200
 IRE = "invalid_request_error"
 UE = "upstream_error"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + " …"
 
 
 class TurnoutError(Exception):
@@ -48,9 +54,10 @@ class TurnoutError(Exception):
         code: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
+        message = _cut(message, MESSAGE_LIMIT)
         super().__init__(message)
         self.message = message
-        self.param = param
+        self.param = param and _cut(param, PARAM_LIMIT)
         self.code = code or type(self).code
         self.headers = headers or {}
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,7 +34,7 @@ from proxy.budgets import Budgets
 from proxy.cache.answers import LocalAnswers
 from proxy.cache.lookup import Cache
 from proxy.config import Config
-from proxy.config_types import OidcSection
+from proxy.config_types import OidcSection, Provider, TracesSection
 from proxy.control import ControlPlane
 from proxy.counters_local import LocalCounters, Portion
 from proxy.errors import LedgerUnavailable
@@ -57,6 +58,8 @@ from proxy.sinks import sinks_of
 from proxy.sinks.shipper import Shipper
 from proxy.storage.engine import StorageError, open_database
 from proxy.tasks import end, spawn
+from proxy.telemetry.context import Tracer, Tracing, endpoint_of
+from proxy.telemetry.traffic import Traffic
 from proxy.types import Attempt, Controls, Limits, Record
 from proxy.upstream import Upstream
 
@@ -70,6 +73,7 @@ log = logging.getLogger("turnout")
 SPOOL = "spool"  # the folder in TURNOUT_HOME
 SWEEP_EVERY = 3600.0  # seconds between two looks for rows that are too old
 DATABASE_PAUSE = 1.0  # seconds between two tries to open it
+FLUSH = 5.0  # seconds that the last spans may take, and no longer than the drain
 LAST_WORDS = 2.0  # seconds that requests have, cut off by the end of the drain, to say so
 COLLECT_AFTER = 5_000  # objects made and not freed before the youngest are looked through
 
@@ -86,6 +90,8 @@ class Gateway:
         self.local = LocalModels(home.path)
         self.passwords = Passwords()
         self.breakers = Breakers()
+        self.traffic = Traffic(lambda: self.live.current.config)
+        self.tracing = Tracing()
         joined = self._joined = _joined(self.config)
         self.counters = joined.counters if joined else _counters(self.config)
         answers = joined.answers if joined else LocalAnswers(self.config.cache.max_bytes)
@@ -164,6 +170,7 @@ class Gateway:
             stack.push_async_callback(self.local.close)
             stack.callback(self.passwords.close)
             stack.push_async_callback(self.meanings.close)
+            await self._trace(stack)
             stack.push_async_callback(self.pipeline.idle, LAST_WORDS)
             self.live.put(self.config)
             self._follow()
@@ -181,6 +188,24 @@ class Gateway:
             )
             self._run(self._alerts.run(), "tell of budgets", stack)
             yield
+
+    async def _trace(self, stack: AsyncExitStack) -> None:
+        """Traces, where there is a place for them. What that takes is loaded in a thread."""
+        section = self.config.telemetry.traces
+        endpoint = endpoint_of(section, os.environ)
+        if endpoint is None:
+            return
+        tracer = await asyncio.to_thread(_tracer, endpoint, section, self._provider)
+        if tracer is not None:
+            self.tracing.tracer = tracer
+            stack.push_async_callback(self._end_traces, tracer)
+
+    async def _end_traces(self, tracer: Tracer) -> None:
+        self.tracing.tracer = None
+        await tracer.close(min(FLUSH, self.config.server.drain))
+
+    def _provider(self, name: str) -> Provider | None:
+        return self.live.current.config.providers.get(name)
 
     def _run(self, work: Coroutine[Any, Any, None], name: str, stack: AsyncExitStack) -> None:
         """Has something done beside, until the process ends."""
@@ -370,6 +395,15 @@ class Gateway:
 
     def submit(self, record: Record) -> None:
         self.writer.submit(record)
+        self.traffic.note(record)
+        if record.trace is not None:
+            self.tracing.finish(record)
+
+    def turned_away(self, record: Record) -> None:
+        """A request that is none for the books: what its caller asked for was no call."""
+        self.traffic.turned_away(record)
+        if record.trace is not None:
+            self.tracing.finish(record)
 
     def _intent(self, record: Record, attempt: Attempt, estimate: Usage) -> None:
         try:
@@ -377,6 +411,19 @@ class Gateway:
         except LedgerFull as full:
             message = f"the ledger can take no more rows ({full}), and ledger.on_full is reject"
             raise LedgerUnavailable(message, headers={"retry-after": "5"}) from None
+
+
+def _tracer(
+    endpoint: str, section: TracesSection, provider: Callable[[str], Provider | None]
+) -> Tracer | None:
+    """What sends spans to `endpoint`. None without the extra, where the environment alone wants
+    it: it may have been meant for others."""
+    try:
+        from proxy.telemetry.otlp import OtlpTracer
+    except ImportError:
+        log.warning("no traces: OTEL_… asks for them, and pip install 'turnout[otel]' brings them")
+        return None
+    return OtlpTracer(endpoint, section, provider)
 
 
 def _is_by_meaning(config: Config) -> bool:

@@ -10,6 +10,15 @@ _random = Random(os.urandom(32))  # noqa: S311  (ids are names, not secrets)
 _counter = count(_random.getrandbits(8))
 
 
+REQUEST = "req_"
+"""What the id of a request has before it wherever it is told, as in `x-request-id`."""
+
+
+def request_name(request_id: str) -> str:
+    """A request's id as it is told."""
+    return REQUEST + request_id.removeprefix(REQUEST)
+
+
 def uuid7() -> str:
     """A new id: 48 bits of milliseconds, 12 of a counter, 62 of chance; 32 hex digits."""
     millis = time.time_ns() // 1_000_000

@@ -284,12 +284,17 @@ def _told(want: Want, remaining: int, wait: int) -> str:
         return (
             f"{whose} has {_usd(remaining)} left of its budget of {_usd(want.limit)} "
             f"{_NOUNS[measure]}, and this request may cost {_usd(want.amount)}; "
-            f"it begins anew in {duration(wait)}"
+            f"it begins anew in {_with_days(wait)}"
         )
     limit = f"{whose} may have {want.limit} {_NOUNS[measure]}"
     if want.amount > want.limit:
         return f"{limit}, and this request alone may come to {want.amount}; ask for less output"
     return f"{limit} and has {remaining} left; try again in {duration(wait)}"
+
+
+def _with_days(seconds: int) -> str:
+    days, rest = divmod(seconds, 86_400)
+    return f"{days}d{duration(rest)}" if days else duration(rest)
 
 
 def _usd(nanousd: int) -> str:

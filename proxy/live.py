@@ -74,7 +74,8 @@ class Live:
             config = self._load()
         except ConfigError as error:
             self.error = str(error)
-            log.error("the configuration was not reloaded, the old one stays:\n%s", error)
+            for line in self.error.splitlines():
+                log.error("the configuration was not reloaded, the old one stays: %s", line)
             return
         except OSError as error:
             self.error = f"cannot read the configuration: {error.strerror}"
@@ -85,15 +86,18 @@ class Live:
             return
         self.put(config)
         log.info("configuration %s is in force", config.version)
+        for note in config.notes:
+            log.info("%s", note)
         if (before.server, before.storage) != (config.server, config.storage):
             log.warning("a change of server or storage takes a restart")
 
     async def watch(self, path: Path) -> None:
         """Reloads whenever the file, or the `.env` beside it, is saved; ends by cancellation.
 
-        The folder is watched and not the file: editors save by putting a new file in its place.
+        The folder is watched and not the file: editors save by putting a new file in its place,
+        and Kubernetes a ConfigMap's by turning the link `..data` of the folder to another.
         """
-        names = {path.name, ".env"}
+        names = {path.name, ".env", "..data"}
         changes = watchfiles.awatch(
             path.parent,
             watch_filter=lambda _, changed: Path(changed).name in names,

@@ -161,7 +161,9 @@ def _progress(model: LocalModel, folder: Path) -> Iterator[None]:
     from tqdm import tqdm
 
     over = threading.Event()
-    bar = tqdm(total=model.size, unit="B", unit_scale=True, desc=f"pulling {model.name}")
+    often = 0.1 if sys.stderr.isatty() else 10.0  # seconds: a log keeps every line
+    name = f"pulling {model.name}"
+    bar = tqdm(total=model.size, unit="B", unit_scale=True, desc=name, mininterval=often)
 
     def follow() -> None:
         while not over.wait(0.1):

@@ -53,6 +53,7 @@ from proxy.limits import NOTHING, Limiter, LimitsOf, ProviderRoom, Reservation, 
 from proxy.relay import Relay, error_event, hit_headers
 from proxy.signals import Signals
 from proxy.tasks import spawn
+from proxy.telemetry.context import UNDER_WAY
 from proxy.types import Attempt, Call, Outcome, Plan, Record
 from proxy.upstream import ERROR_LIMIT, Exchange, Upstream
 
@@ -196,6 +197,7 @@ class Pipeline:
             client.unwatch()
             lifeline.release()
             accounting.settle(record)
+            record.cache = _verdict(visit)
             if reservation.wants or visit.tape or visit.leads:
                 await asyncio.shield(self._settle(request))
 
@@ -290,6 +292,9 @@ class Pipeline:
         record.admitted, record.endpoint, record.service = True, endpoint, service
         if like is not None:
             record.name, record.task, record.stream = like.name, like.task, like.stream
+        asker = like or UNDER_WAY.get()
+        if asker is not None and asker.trace is not None:
+            record.trace = asker.trace.below()
         return record
 
     def close_own(self, record: Record, status: int = 502) -> None:
@@ -380,7 +385,9 @@ class Pipeline:
         patience = timeouts.first_token if ask.stream else timeouts.response
         lifeline.arm(cut, patience)
         self._announce(request, target, attempt)
-        exchange = await self._upstream.send(outgoing, target)
+        trace = request.record.trace
+        beside = None if trace is None else trace.headers_of(attempt.id, outgoing.url)
+        exchange = await self._upstream.send(outgoing, target, beside)
         try:
             attempt.status = exchange.status
             if exchange.status != 200:
@@ -504,6 +511,13 @@ class Pipeline:
             self._counts_no_streams.add(target.provider)
         if failure.kind is FailureKind.NO_RESPONSES:
             self._lacks_responses.add(target.provider)
+
+
+def _verdict(visit: Visit) -> str:
+    """What the cache did: the tier of a hit, `miss` or `bypass`."""
+    if visit.entry is not None:
+        return visit.tier.value
+    return "bypass" if visit.key is None else "miss"
 
 
 async def _write(client: Client, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -385,8 +385,7 @@ def names(table: Table, own: OwnKeys | None = None) -> list[str]:
                 found.setdefault(f"{choice.provider}/{choice.model}")
     for name, provider in config.providers.items():
         if is_on(config, name, own):
-            models = provider.models or ((provider.model,) if provider.model else ())
-            found.update(dict.fromkeys(f"{name}/{model}" for model in models))
+            found.update(dict.fromkeys(f"{name}/{model}" for model in provider.known_models))
     return list(found)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -23,6 +22,7 @@ from proxy.app import build_app
 from proxy.client import CONNECTION
 from proxy.config import Config, load
 from proxy.home import Home
+from proxy.telemetry.logs import format_of, set_up_logging
 
 KEEP_ALIVE = 75  # seconds; longer than the 60 of the usual load balancers, so that they close first
 BACKLOG = 2048
@@ -195,9 +195,10 @@ def run(settings: Settings, config: Config, home: Home, announce: Callable[[str]
 
 def worker_app() -> Starlette:
     """The application of one of several worker processes."""
-    set_up_logging()
     settings = Settings(*json.loads(os.environ[SETTINGS]))
-    Protocol.read_timeout = settings.load().server.read_timeout
+    config = settings.load()
+    set_up_logging(format_of(config.telemetry.logs.format, os.environ))
+    Protocol.read_timeout = config.server.read_timeout
     threading.Thread(target=_end_with_parent, name="watch the parent", daemon=True).start()
     return build_app(settings.load, Home.find(os.environ), waits=True)
 
@@ -208,18 +209,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def set_up_logging() -> None:
-    """Lines on stderr; uvicorn's own only when something is wrong."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _uvicorn(app: Starlette | str, config: Config) -> uvicorn.Config:

@@ -7,6 +7,7 @@ was revoked, is asked at every request.
 import base64
 import binascii
 import hashlib
+import hmac
 import logging
 import time
 from typing import Any, NamedTuple, TypeGuard
@@ -30,6 +31,8 @@ MARGIN = 120_000  # milliseconds that a revocation is kept over its token's end,
 FAR = 10**12  # seconds
 KEPT = 10_000  # tokens whose signature is remembered
 REQUIRED = ["sub", "jti", "iat", "exp", "iss", "aud"]
+MASTER = "master"
+"""Whose the tokens are that the master key was given for: no user has this id."""
 
 log = logging.getLogger("turnout.tokens")
 
@@ -55,12 +58,34 @@ class Token(NamedTuple):
 
 class Claims(NamedTuple):
     """What a token that holds says. `after` in epoch milliseconds: it opens nothing once its
-    user's `tokens_after` is later. `expires_at` in epoch seconds."""
+    user's `tokens_after` is later. `expires_at` in epoch seconds. `proof` is what a token of
+    `MASTER` has to have; '' where there is none."""
 
     user_id: str
     id: str
     after: int
     expires_at: float
+    proof: str = ""
+
+    def __repr__(self) -> str:
+        return f"Claims(user_id={self.user_id!r}, id={self.id!r})"
+
+    def is_of(self, master: bytes) -> bool:
+        """Whether the token was given out for this master key, and none else."""
+        if self.user_id != MASTER:
+            return False
+        proof = proof_of(master, self.id, self.expires_at)
+        return hmac.compare_digest(self.proof.encode(errors="replace"), proof.encode())
+
+
+def proof_of(master: bytes, id: str, expires_at: float) -> str:
+    """What only who has the master key can put into a token, for that token and that end alone.
+
+    The secret that tokens are signed with may be shared with others, who make tokens of their own;
+    none of theirs must be an admin's, and a master key that is changed ends the tokens of the old.
+    """
+    said = f"turnout session of the master key\n{id}\n{int(expires_at)}".encode()
+    return hmac.new(master, said, hashlib.sha256).hexdigest()[:32]
 
 
 class Verified:
@@ -96,18 +121,27 @@ class Tokens:
 
     def issue(self, user: User) -> Token:
         """A new token of a user."""
+        return self._signed(user.id, user.tokens_after)
+
+    def issue_master(self, master: bytes) -> Token:
+        """A new token of who has the master key, and no account."""
+        return self._signed(MASTER, 0, master)
+
+    def _signed(self, who: str, after: int, master: bytes | None = None) -> Token:
         now = time.time()
         token_id, expires_at = uuid4().hex, int(now + self._expires)
-        claims = {
-            "sub": user.id,
+        claims: dict[str, Any] = {
+            "sub": who,
             "jti": token_id,
             "iat": int(now),
             "iat_ms": int(now * 1000),
-            "after": user.tokens_after,
+            "after": after,
             "exp": expires_at,
             "iss": NAME,
             "aud": NAME,
         }
+        if master is not None:
+            claims["proof"] = proof_of(master, token_id, expires_at)
         return Token(jose().encode(claims, self._key, ALGORITHM), expires_at, token_id)
 
     def read(self, text: str) -> Claims | None:
@@ -140,9 +174,10 @@ def _claims(said: dict[str, Any]) -> Claims | None:
     user, token, after = said["sub"], said["jti"], said.get("after", 0)
     if not (_is_name(user) and _is_name(token) and len(token) <= 32 and is_time(said["exp"])):
         return None
-    if not isinstance(after, int):
+    proof = said.get("proof", "")
+    if not isinstance(after, int) or not isinstance(proof, str):
         return None
-    return Claims(user, token, after, float(said["exp"]))
+    return Claims(user, token, after, float(said["exp"]), proof)
 
 
 def _is_name(value: Any) -> TypeGuard[str]:

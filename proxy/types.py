@@ -1,5 +1,6 @@
 """The few values that the pipeline passes on from step to step."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -151,6 +152,49 @@ class UsageSource(StrEnum):
     NONE = "none"
 
 
+class Trace:
+    """A request's place in a distributed trace: W3C ids as numbers. Only where traces are on.
+
+    `state` is what goes on as `tracestate`. `sent_to` has the URLs of attempts by their ids;
+    `has_calls`: calls that this request makes have spans below its own.
+    """
+
+    __slots__ = (
+        "has_calls", "is_remote", "is_sampled", "method", "parent_id", "path", "sent_to",
+        "span_id", "state", "trace_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        trace_id: int,
+        span_id: int,
+        parent_id: int | None,
+        is_sampled: bool,
+        state: str = "",
+        is_remote: bool = False,
+        method: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        self.trace_id, self.span_id, self.parent_id = trace_id, span_id, parent_id
+        self.is_sampled, self.is_remote, self.state = is_sampled, is_remote, state
+        self.method, self.path = method, path
+        self.sent_to: dict[str, str] = {}
+        self.has_calls = False
+
+    def headers_of(self, attempt_id: str, url: str) -> dict[str, str]:
+        """What goes upstream with an attempt; its span's id is the latter half of its own."""
+        self.sent_to[attempt_id] = url
+        flags = int(self.is_sampled)
+        headers = {"traceparent": f"00-{self.trace_id:032x}-{attempt_id[16:]}-{flags:02x}"}
+        return headers | {"tracestate": self.state} if self.state else headers
+
+    def below(self) -> "Trace":
+        """Of a call that Turnout makes for this request."""
+        self.has_calls = True
+        made = int.from_bytes(os.urandom(8)) | 1
+        return Trace(self.trace_id, made, self.span_id, self.is_sampled, self.state)
+
+
 class Attempt:
     """One request sent upstream; becomes one row of `attempts`. Times are seconds."""
 
@@ -206,6 +250,8 @@ class Record:
     error_code: str | None = None
     error_message: str | None = None
     usage_type: str | None = None  # what the task says; else the endpoint does
+    cache: str | None = None  # bypass, miss, or the tier of a hit
+    trace: Trace | None = None
 
     def __init__(self, id: str) -> None:
         self.id = id

@@ -136,8 +136,11 @@ class Upstream:
         self._session = _session(None)
         self._public = _session(_public_socket)
 
-    async def send(self, outgoing: Outgoing, target: Target) -> Exchange:
-        """Returns when status and headers are there.
+    async def send(
+        self, outgoing: Outgoing, target: Target, trace: Mapping[str, str] | None = None
+    ) -> Exchange:
+        """Returns when status and headers are there. `trace` are headers that are never signed:
+        whoever passes them on may change them.
 
         Raises `UpstreamFailure` of kind `upstream_unreachable` when there is no answer.
         """
@@ -146,6 +149,8 @@ class Upstream:
         if target.auth is Auth.SIGV4:
             await self._signer.ready(target)
             outgoing = self._signer.sign(outgoing, target)
+        if trace is not None:
+            outgoing = outgoing._replace(headers={**outgoing.headers, **trace})
         try:
             response = await session.request(
                 outgoing.method,

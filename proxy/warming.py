@@ -13,7 +13,9 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -22,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapters.answers import unfit
 from adapters.base import Ask, Endpoint
 from proxy import routing
+from proxy.batches import Batch
 from proxy.cache import directives
 from proxy.cache.counts import Counts
 from proxy.client import Heard
@@ -30,7 +33,6 @@ from proxy.keys import KeyStore
 from proxy.limits import FREE, worst_cost, worst_usage
 from proxy.pipeline import WARM, Pipeline, Snapshot
 from proxy.routing import TASK_PREFIX
-from proxy.tasks import spawn
 from proxy.types import Call, Controls, Principal, Record, Role
 
 MOST = 10_000  # prompts of one request
@@ -244,56 +246,32 @@ class Run:
     def __init__(self, warming: Warming, job: Job) -> None:
         self._warming = warming
         self._job = job
-        self._left = enumerate(job.wanted.bodies)
-        self._clients: set[Heard] = set()
-        self._told: asyncio.Queue[Told | None] = asyncio.Queue()
-        self._over = False
+        wanted = job.wanted
+        jobs = [partial(self._tell, place, body) for place, body in enumerate(wanted.bodies)]
+        self._batch = Batch(jobs, wanted.concurrency, self._room)
 
     async def results(self) -> AsyncGenerator[Told, None]:
         """What came of each prompt, as it is done. What is under way when it is closed is cut."""
-        wanted = self._job.wanted
-        count = min(wanted.concurrency, len(wanted.bodies))
-        workers = [spawn(self._work(), "warm the cache") for _ in range(count)]
-        try:
-            while count:
-                told = await self._told.get()
-                if told is None:
-                    count -= 1
-                else:
-                    yield told
-        finally:
-            self.leave()
-            await asyncio.gather(*workers, return_exceptions=True)
+        async with aclosing(self._batch.results()) as results:
+            async for done in results:
+                yield done.answer
 
     def leave(self) -> None:
         """Whoever wanted it is gone: what is under way is cut, and nothing more is asked."""
-        self._over = True
-        for client in list(self._clients):
-            client.leave()
+        self._batch.leave()
 
-    async def _work(self) -> None:
-        """Prompt after prompt, until none is left."""
-        try:
-            for index, body in self._left:
-                await self._room()
-                if self._over:
-                    return
-                self._told.put_nowait(await self._tell(index, body))
-        finally:
-            self._told.put_nowait(None)
-
-    async def _tell(self, index: int, body: dict[str, Any]) -> Told:
+    async def _tell(self, index: int, body: dict[str, Any], client: Heard) -> Told:
         try:
             if self._job.wanted.dry_run:
                 return await self._plan(index, body)
-            return await self._ask(index, body)
+            return await self._ask(index, body, client)
         except Exception:  # a fault of ours with one must not end the others
             log.exception("a prompt of a warm-up failed in Turnout itself")
             return Told(index, Status.FAILED, Internal.code, None)
 
     async def _room(self) -> None:
         """Returns when the process can take another request, or nobody wants it any more."""
-        while not self._over:
+        while not self._batch.is_over:
             try:
                 self._warming.pipeline.admit(self._warming.current().config.server)
             except Overloaded:
@@ -314,7 +292,7 @@ class Run:
         cost = worst_cost(worst_usage(ask), snapshot.prices, targets)
         return Told(index, Status.PLANNED, None, cost)
 
-    async def _ask(self, index: int, body: dict[str, Any]) -> Told:
+    async def _ask(self, index: int, body: dict[str, Any], client: Heard) -> Told:
         """One call through the pipeline, and onto the books."""
         warming, job = self._warming, self._job
         snapshot = warming.current()
@@ -322,8 +300,6 @@ class Run:
         call = Call(job.principal, ask._replace(defaults={}), job.wanted.name, job.controls)
         record = warming.pipeline.own_record(Endpoint.CHAT, WARM)
         record.name = job.wanted.name
-        client = Heard()
-        self._clients.add(client)
         refused = warming.counts.not_stored["store"]
         try:
             await warming.pipeline.serve(snapshot, call, record, client)
@@ -331,7 +307,6 @@ class Run:
             record.error_code, record.error_message = error.code, error.message
             return Told(index, Status.FAILED, error.code, record.cost_nanousd or 0)
         finally:
-            self._clients.discard(client)
             warming.pipeline.close_own(record)
         if not client.whole:
             return Told(index, Status.FAILED, record.error_code, _cost(record))

@@ -15,6 +15,7 @@ from proxy.cache.policy import Meaning
 
 LONGEST = 600  # characters of a question; the encoder's 256 word pieces hold them
 SHORTEST = 3
+FEWEST = 2  # words of two letters: "first" and "second", "test 1" and "test 2" are near each other
 
 
 class Asked(NamedTuple):
@@ -38,6 +39,7 @@ _TOOLS = ("tools", "functions", "tool_choice", "function_call", "web_search_opti
 _ODD = ("logprobs", "top_logprobs", "logit_bias", "modalities", "audio", "prediction", "prompt")
 _TEXTS = frozenset({"text", "input_text", "output_text"})
 
+_WORD = re.compile(r"[A-Za-z]{2,}")
 _VOLATILE = re.compile(
     r"\b(today|todays|tonight|tomorrow|yesterday|now|nowadays|currently|current|latest|newest|"
     r"recent|recently|lately|upcoming|up[- ]to[- ]date|at the moment|so far|as of|weather|news|"
@@ -129,4 +131,7 @@ def _unfit_words(text: str, meaning: Meaning) -> str | None:
         return "volatile"
     if "personal" not in meaning.allow and _PERSONAL.search(text):
         return "personal"
+    # Of scripts that put no spaces between words these can't be counted.
+    if text.isascii() and len(_WORD.findall(text)) < FEWEST:
+        return "length"
     return None

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from proxy.config import ConfigError, find, load
+from proxy.config import ConfigError, built_in, find, load
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -16,7 +16,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 and a line about the configuration, or 1 and every fault with its path and line."""
+    """0, a line about the configuration and its notes, or 1 and every fault with its line."""
     path = find(args.file, os.environ, Path.cwd())
     try:
         config = load(path, os.environ)
@@ -28,8 +28,17 @@ def run(args: argparse.Namespace) -> int:
         return 1
     on = sum(not provider.off for provider in config.providers.values())
     name = path.name if path else "the built-in configuration"
+    shipped = built_in().tasks
+    same = sum(shipped.get(task) == said for task, said in config.tasks.items())
     print(
-        f"{name} is valid: {len(config.providers)} providers ({on} on), "
-        f"{len(config.models)} models, {len(config.tasks)} tasks, version {config.version}"
+        f"{name} is valid: {_number(len(config.providers), 'provider')} ({on} on), "
+        f"{_number(len(config.models), 'model')}, "
+        f"{_number(len(config.tasks), 'task')} ({same} built in), version {config.version}"
     )
+    for note in config.notes:
+        print(f"  {note}")
     return 0
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

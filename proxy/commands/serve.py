@@ -10,9 +10,10 @@ from pathlib import Path
 from proxy.config import Config, ConfigError, find
 from proxy.home import Home
 from proxy.keys import KeyStore
-from proxy.server import Settings, set_up_logging
+from proxy.server import Settings
 from proxy.server import run as run_server
 from proxy.storage.engine import StorageError, open_database
+from proxy.telemetry.logs import format_of, set_up_logging
 from proxy.vault import Vault
 
 
@@ -28,17 +29,18 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when the configuration, the database or the address is at fault."""
-    set_up_logging()
     try:
+        set_up_logging(format_of("text", os.environ))
         path = find(args.config, os.environ, Path.cwd())
         given = None if path is None else str(path)
         settings = Settings(given, args.host, args.port, args.workers)
         config = settings.load()
+        set_up_logging(format_of(config.telemetry.logs.format, os.environ))
         home = Home.find(os.environ)
         first_key = asyncio.run(_first_key(config, home))
         banner = _banner(config, home, first_key)
         return run_server(
-            settings, config, home, lambda url: print(banner.format(url=url), flush=True)
+            settings, config, home, lambda url: print(_filled(banner, url), flush=True)
         )
     except (ConfigError, StorageError, OSError) as error:
         print(error, file=sys.stderr)
@@ -60,7 +62,7 @@ async def _first_key(config: Config, home: Home) -> str | None:
 
 
 def _banner(config: Config, home: Home, first_key: str | None) -> str:
-    """What is printed when the server is up; `{url}` stands for the base URL."""
+    """What is printed when the server is up, for `_filled`."""
     source = str(config.path or "built in").replace("{", "{{").replace("}", "}}")
     lines = [f"Turnout {version('turnout')}, configuration {source} (version {config.version})"]
     lines += ["  " + note.replace("{", "{{").replace("}", "}}") for note in config.notes]
@@ -68,6 +70,7 @@ def _banner(config: Config, home: Home, first_key: str | None) -> str:
         home.secret("master_key")
         lines.append(f"  master key: in {home.path / 'master_key'}")
     lines.append("")
+    lines.append("  web page: {page}  (the dashboard)")
     if first_key is None:
         lines += [
             "  base URL: {url}",
@@ -81,3 +84,8 @@ def _banner(config: Config, home: Home, first_key: str | None) -> str:
         f"export OPENAI_BASE_URL={{url}} OPENAI_API_KEY={first_key}",
     ]
     return "\n".join(lines)
+
+
+def _filled(banner: str, url: str) -> str:
+    """A banner with the base URL, and with the address without `v1`, where the dashboard is."""
+    return banner.format(url=url, page=url.removesuffix("v1"))

@@ -25,6 +25,8 @@ COLUMNS = (
     "cost_usd",
     "avg_latency_ms",
 )
+HEAD = ("requests", "errors", "hits", "input", "of it cached", "output", "cost USD", "avg ms")
+"""Of the table: `hits` were answered from the cache, tokens `cached` by the provider."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,7 +42,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when the configuration or the database is at fault."""
     try:
-        groups, total = asyncio.run(_summaries(args))
+        groups, total, names = asyncio.run(_summaries(args))
     except (ConfigError, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -51,28 +53,45 @@ def run(args: argparse.Namespace) -> int:
         writer.writerow((args.by, *COLUMNS))
         writer.writerows(_plain(args.by, group).values() for group in groups)
     else:
-        _print_table(args, groups, total)
+        _print_table(args, groups, total, names)
     return 0
 
 
-async def _summaries(args: argparse.Namespace) -> tuple[list[Summary], list[Summary]]:
+async def _summaries(
+    args: argparse.Namespace,
+) -> tuple[list[Summary], list[Summary], dict[str, str]]:
+    """The groups, the sum of all, and the names of keys by their ids where a table shows them."""
     async with opened(args.config) as context:
         groups = await summarise(context.engine, args.days, args.by, percentiles=False)
-        return groups, await summarise(context.engine, args.days, percentiles=False)
+        total = await summarise(context.engine, args.days, percentiles=False)
+        keys = []
+        if args.by == "key" and args.format == "table":
+            keys = await (await context.keys()).list()
+        return groups, total, {key.id: key.name for key in keys if key.name}
 
 
 def _plain(by: str, group: Summary) -> dict[str, object]:
     return {by: group.group} | {name: getattr(group, name) for name in COLUMNS}
 
 
-def _print_table(args: argparse.Namespace, groups: list[Summary], total: list[Summary]) -> None:
+def _print_table(
+    args: argparse.Namespace,
+    groups: list[Summary],
+    total: list[Summary],
+    names: dict[str, str],
+) -> None:
     if not groups:
         print(f"no requests in the last {args.days} days")
         return
-    head = (args.by, "requests", "errors", "input", "cached", "output", "cost USD", "avg ms")
-    lines = [_cells(group.group or "(none)", group) for group in groups]
+    lines = [_cells(_label(group.group, names), group) for group in groups]
     lines += [_cells("total", all_) for all_ in total]
-    print(table.render(head, lines))
+    print(table.render((args.by, *HEAD), lines))
+
+
+def _label(group: str | None, names: dict[str, str]) -> str:
+    if group is None:
+        return "(none)"
+    return f"{names[group]} ({group})" if group in names else group
 
 
 def _cells(name: str, group: Summary) -> tuple[str, ...]:
@@ -80,6 +99,7 @@ def _cells(name: str, group: Summary) -> tuple[str, ...]:
         name,
         f"{group.requests:,}",
         f"{group.errors:,}",
+        f"{group.cached:,}",
         f"{group.input_tokens:,}",
         f"{group.cached_tokens:,}",
         f"{group.output_tokens:,}",

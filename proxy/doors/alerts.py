@@ -6,8 +6,9 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from proxy.alerts import NANO, Alert, Alerts, State, iso
+from proxy.alerts import NANO, Alert, Alerts, State
 from proxy.doors.api import ADMIN, Api, Asked, Operation, Strict, answer
+from proxy.times import iso
 
 
 class AlertEntry(Strict):

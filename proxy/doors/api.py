@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from proxy.doors import body as bodies
+from proxy.doors.controls import first_of_each
 from proxy.errors import (
     Forbidden,
     InvalidRequest,
@@ -148,7 +149,7 @@ class Api:
 
     async def caller(self, request: Request, roles: frozenset[Role]) -> Principal:
         """Who calls, if that is one of `roles`. Raises `Unauthenticated`, `Forbidden`."""
-        headers = dict(reversed(request.scope["headers"]))
+        headers = first_of_each(request.scope)
         principal = await self._live.current.auth.identify_at(request.method, headers)
         if principal.role not in roles:
             raise Forbidden(f"this needs {_WHO.get(roles, 'another role')}")

@@ -18,6 +18,8 @@ from proxy.errors import InvalidRequest
 GUARDED = ("model", "stream")
 """Members that Turnout decides by: given twice, another parser might take the other one."""
 
+NAME_LIMIT = 512  # characters of a model's name: it goes into headers and the books
+
 REFUSED = frozenset({"api_base", "api_key", "base_url"})
 """Members by which other gateways let a request choose where it is sent, and with which key."""
 
@@ -99,6 +101,13 @@ def _string(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "must be a non-empty string"
 
 
+def _name(value: Any) -> str | None:
+    fault = _string(value)
+    if fault is None and len(value) > NAME_LIMIT:
+        fault = f"must have {NAME_LIMIT} characters at most"
+    return fault
+
+
 def _flag(value: Any) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
@@ -178,29 +187,29 @@ _EVERYWHERE: dict[str, Rule] = {
 
 _RULES: dict[Endpoint, dict[str, Rule]] = {
     Endpoint.CHAT: {
-        "model": _string,
+        "model": _name,
         "messages": _messages,
         "max_completion_tokens": _count,
         "tools": _list,
         **_COMMON,
     },
-    Endpoint.COMPLETIONS: {"model": _string, "prompt": _prompt, **_COMMON},
+    Endpoint.COMPLETIONS: {"model": _name, "prompt": _prompt, **_COMMON},
     Endpoint.EMBEDDINGS: {
-        "model": _string,
+        "model": _name,
         "input": _input,
         "dimensions": _count,
         "user": _COMMON["user"],
         "metadata": _object,
     },
     Endpoint.RESPONSES: {
-        "model": _string,
+        "model": _name,
         "input": _prompt,
         "max_output_tokens": _count,
         "tools": _list,
         **_COMMON,
     },
     Endpoint.MESSAGES: {
-        "model": _string,
+        "model": _name,
         "messages": _messages,
         "max_tokens": _count,
         "tools": _list,
@@ -209,11 +218,11 @@ _RULES: dict[Endpoint, dict[str, Rule]] = {
         "stream": _flag,
         "metadata": _object,
     },
-    Endpoint.COUNT_TOKENS: {"model": _string, "messages": _messages, "tools": _list},
-    Endpoint.IMAGES: {"model": _string, "prompt": _string, "n": _choices, "stream": _flag},
-    Endpoint.SPEECH: {"model": _string, "input": _string},
-    Endpoint.TRANSCRIPTIONS: {"model": _string},
-    Endpoint.MODERATIONS: {"model": _string, "input": _input},
+    Endpoint.COUNT_TOKENS: {"model": _name, "messages": _messages, "tools": _list},
+    Endpoint.IMAGES: {"model": _name, "prompt": _string, "n": _choices, "stream": _flag},
+    Endpoint.SPEECH: {"model": _name, "input": _string},
+    Endpoint.TRANSCRIPTIONS: {"model": _name},
+    Endpoint.MODERATIONS: {"model": _name, "input": _input},
 }
 
 _REQUIRED: dict[Endpoint, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ from pydantic import Field
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from proxy.breaker import Breakers, BreakerStatus
+from proxy.breaker import Breakers, BreakerStatus, provider_of
 from proxy.doors.api import OPERATORS, Api, Asked, Operation, Strict, answer
 from proxy.errors import Unprocessable
 from proxy.live import Live
@@ -24,7 +24,7 @@ class Circuit(Strict):
 
 
 class Circuits(Strict):
-    """All circuits of this process that there was a reason to make."""
+    """Circuits of this process that there was a reason to make, of providers that there are."""
 
     breakers: list[Circuit]
 
@@ -73,8 +73,10 @@ class BreakerDoor:
         return [self._api.route(operation) for operation in operations]
 
     async def show(self, asked: Asked) -> Response:
+        known = self._live.current.config.providers
         found = self._breakers.snapshot(time.monotonic())
-        return answer({"breakers": [_entry(status) for status in found]})
+        there = [status for status in found if provider_of(status.name) in known]
+        return answer({"breakers": [_entry(status) for status in there]})
 
     async def reset(self, asked: Asked) -> Response:
         provider = asked.body.provider

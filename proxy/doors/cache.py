@@ -10,21 +10,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import Response
 from starlette.routing import BaseRoute
-from starlette.types import Receive, Scope, Send
 
 from adapters.base import Endpoint
 from proxy.cache.counts import Counts, Durations
 from proxy.cache.lookup import Cache
 from proxy.cache.report import MeaningReport, WrongRate
 from proxy.cache.types import Purge
-from proxy.client import CONNECTION, Connection
+from proxy.config_types import SemanticSection
 from proxy.doors import body as bodies
 from proxy.doors import controls
 from proxy.doors.api import OPERATORS, Api, Asked, Operation, Strict
+from proxy.doors.batches import LINES, Lines
 from proxy.errors import DatabaseUnavailable, Unprocessable
 from proxy.ledger.analytics import Summary, summarise
 from proxy.pipeline import SHADOW, WARM
-from proxy.warming import Job, Run, Told, Warming, read
+from proxy.warming import Run, Told, Warming, read
 from proxy.warming import summarise as sum_up
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ Incomplete = tuple["type[PurgeIncomplete]", ...]
 """What a store raises that could not finish a purge; none where all is kept in this process."""
 
 DAYS, MOST_DAYS = 30, 365
-LINES = "application/x-ndjson"
 OWN = frozenset({SHADOW, WARM})
 """Services that Turnout's own calls are booked under: nobody asked for those."""
 
@@ -75,12 +74,14 @@ class CacheDoor:
         warming: Warming,
         engine: Callable[[], AsyncEngine],
         incomplete: Incomplete = (),
+        settings: Callable[[], SemanticSection] = SemanticSection,
     ) -> None:
         self._api = api
         self._cache = cache
         self._warming = warming
         self._engine = engine
         self._incomplete = incomplete
+        self._settings = settings
 
     def routes(self) -> list[BaseRoute]:
         path = "/api/v1/cache"
@@ -124,7 +125,7 @@ class CacheDoor:
         shown = _counts(self._cache.counts, meaning)
         shown["entries"] = None if size.entries < 0 else size.entries
         shown["bytes"] = None if size.bytes < 0 else size.bytes
-        shown["semantic"] = _semantic(meaning)
+        shown["semantic"] = _semantic(meaning) | _promised(self._settings(), meaning)
         shown["ledger"] = await self._ledger(days)
         return _json(shown)
 
@@ -148,45 +149,11 @@ class CacheDoor:
     async def warm(self, asked: Asked) -> Response:
         """Asks many prompts; the answer grows as they are done."""
         request = asked.request
-        headers = dict(reversed(request.scope["headers"]))
+        headers = controls.first_of_each(request.scope)
         wanted = read(bodies.parse(await bodies.read(request.receive)), _check)
         job = await self._warming.prepare(wanted, asked.principal, controls.read(headers, {}))
-        return Warmed(self._warming.start(job), job)
-
-
-class Warmed(Response):
-    """The lines of a warm-up, as it goes. Its client leaves: what is under way is cut."""
-
-    def __init__(self, run: Run, job: Job) -> None:
-        super().__init__(media_type=LINES)
-        del self.headers["content-length"]
-        self._run = run
-        self._total = len(job.wanted.bodies)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection: Connection = scope["extensions"][CONNECTION]
-        connection.on_lost = self._run.leave
-        if connection.is_lost:
-            self._run.leave()
-        try:
-            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-            await send(start)
-            async with aclosing(self._lines()) as lines:
-                async for line in lines:
-                    await send({"type": "http.response.body", "body": line, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            connection.on_lost = None
-
-    async def _lines(self) -> AsyncGenerator[bytes, None]:
-        told: list[Told] = []
-        async with aclosing(self._run.results()) as results:
-            async for each in results:
-                told.append(each)
-                yield _line(each, len(told), self._total)
-        total, counts, cost = sum_up(self._total, told)
-        summary = {"total": total, **counts, "cost_usd": cost / 1e9}
-        yield orjson.dumps({"summary": summary}) + b"\n"
+        run = self._warming.start(job)
+        return Lines(_lines(run, len(job.wanted.bodies)), run.leave)
 
 
 # What is asked.
@@ -253,6 +220,15 @@ def _semantic(meaning: MeaningReport) -> dict[str, Any]:
     }
 
 
+def _promised(settings: SemanticSection, meaning: MeaningReport) -> dict[str, Any]:
+    """What the configuration asks for, and the score that is served from for it; null is none."""
+    return {
+        "floor": settings.floor,
+        "max_wrong": settings.max_wrong,
+        "threshold": meaning.thresholds.get(f"{settings.max_wrong:g}"),
+    }
+
+
 def _booked(groups: list[Summary]) -> dict[str, Any]:
     """What was asked and saved, without Turnout's own calls, and what checking cost."""
     asked = [group for group in groups if group.group not in OWN]
@@ -276,6 +252,18 @@ def _incomplete(dropped: int) -> Response:
     answer = _json({"error": error, "invalidated": dropped}, 503)
     answer.headers["retry-after"] = "2"
     return answer
+
+
+async def _lines(run: Run, total: int) -> AsyncGenerator[bytes, None]:
+    """The lines of a warm-up, as it goes, and its sums."""
+    told: list[Told] = []
+    async with aclosing(run.results()) as results:
+        async for each in results:
+            told.append(each)
+            yield _line(each, len(told), total)
+    _, counts, cost = sum_up(total, told)
+    summary = {"total": total, **counts, "cost_usd": cost / 1e9}
+    yield orjson.dumps({"summary": summary}) + b"\n"
 
 
 def _line(told: Told, done: int, total: int) -> bytes:

@@ -4,12 +4,13 @@ Each is a plain ASGI application: a stream is written as its chunks arrive, with
 object between.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from adapters.base import Ask, Endpoint
+from proxy.auth import Authenticator
 from proxy.client import Client
 from proxy.doors import body as bodies
 from proxy.doors import controls
@@ -20,6 +21,9 @@ from proxy.types import Call, Controls, Principal, Record
 
 Current = Callable[[], Snapshot]
 """The configuration in force now."""
+
+Identify = Callable[[Authenticator, Mapping[bytes, bytes]], Awaitable[Principal]]
+"""Who calls, by the headers."""
 
 FORWARDED = (b"openai-beta", b"anthropic-beta", b"anthropic-version")
 """Client headers that mean something to a provider of that dialect; nothing else of a client goes
@@ -35,10 +39,17 @@ _STREAMED = frozenset(
 
 
 class CallDoor:
-    """One POST endpoint of the data plane."""
+    """One POST endpoint of the data plane. Another `identify` lets other callers in."""
 
-    def __init__(self, endpoint: Endpoint, current: Current, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        current: Current,
+        pipeline: Pipeline,
+        identify: Identify = Authenticator.identify,
+    ) -> None:
         self._endpoint = endpoint
+        self._identify = identify
         self._current = current
         self._pipeline = pipeline
 
@@ -49,18 +60,13 @@ class CallDoor:
         snapshot = self._current()
         self._pipeline.admit(snapshot.config.server)
         record: Record = scope[RECORD]
-        headers = first_of_each(scope)
-        principal = await snapshot.auth.identify(headers)
+        headers = controls.first_of_each(scope)
+        principal = await self._identify(snapshot.auth, headers)
         _admit(record, self._endpoint, principal)
         call = _understand(self._endpoint, principal, headers, await bodies.read(receive))
         _describe(record, call)
         client = Client(scope, snapshot.config.server.send_timeout)
         await self._pipeline.serve(snapshot, call, record, client)
-
-
-def first_of_each(scope: Scope) -> Mapping[bytes, bytes]:
-    """The headers by name; of one that is given twice the first counts."""
-    return dict(reversed(scope["headers"]))
 
 
 def _admit(record: Record, endpoint: Endpoint, principal: Principal) -> None:

@@ -4,7 +4,8 @@ A call of one of them is a call like any other: its row is the request's own, an
 client leaves. One of many calls of a single request has a row of its own.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,6 +14,7 @@ from starlette.types import Scope
 
 from adapters.answers import gather
 from adapters.base import Ask, Endpoint
+from adapters.completion import DONE
 from proxy.client import Client, Heard, RawHeaders, cache_of
 from proxy.doors import body as bodies
 from proxy.doors import controls as control
@@ -70,6 +72,9 @@ class Answer(NamedTuple):
         return len(self.record.attempts)
 
 
+Keep = Callable[[Answer], Awaitable[object]]
+"""Keeps an answer."""
+
 Judge = Callable[[Answer], None]
 """Raises a `TurnoutError` for an answer that is none."""
 
@@ -93,19 +98,22 @@ class Chats:
             raise ClientDisconnect
         return _answer(client.body, client.cache, record)
 
-    async def stream(self, scope: Scope, principal: Principal, wanted: Wanted) -> Answer | None:
-        """Streams the answer to the client, as OpenAI does. Returns it whole, for who keeps it;
-        None when it was not."""
+    async def stream(self, scope: Scope, principal: Principal, wanted: Wanted, keep: Keep) -> None:
+        """Streams the answer to the client, as OpenAI does. One that is whole is kept before the
+        client has its end, so that who asks on at once is asked in the same conversation."""
         self.admit()
         snapshot = self.current()
         record: Record = scope[RECORD]
         call = _admitted(record, principal, wanted, stream=True)
         client = Tapped(scope, snapshot.config.server.send_timeout)
-        await self._pipeline.serve(snapshot, call, record, client)
-        if record.outcome is not Outcome.OK:
-            return None
-        whole = gather(wanted.endpoint, b"".join(client.parts), record.usage)
-        return None if whole is None else _answer(whole, client.cache, record)
+        try:
+            await self._pipeline.serve(snapshot, call, record, client)
+            if record.outcome is Outcome.OK:
+                whole = gather(wanted.endpoint, b"".join(client.parts), record.usage)
+                if whole is not None:
+                    await keep(_answer(whole, client.cache, record))
+        finally:
+            await client.finish()
 
     def admit(self) -> None:
         """Raises `Overloaded` when another call would be one too many."""
@@ -196,14 +204,16 @@ class Captured(Client):
 
 
 class Tapped(Client):
-    """A client that reads a stream, of which a copy is kept."""
+    """A client that reads a stream, of which a copy is kept. Its end is held back."""
 
-    __slots__ = ("cache", "parts")
+    __slots__ = ("_held", "cache", "is_over", "parts")
 
     def __init__(self, scope: Scope, send_timeout: float) -> None:
         super().__init__(scope, send_timeout)
         self.parts: list[bytes] = []
         self.cache = ""
+        self.is_over = False
+        self._held = b""
 
     async def start(self, status: int, headers: RawHeaders) -> None:
         self.cache = cache_of(headers)
@@ -211,8 +221,25 @@ class Tapped(Client):
 
     async def write(self, data: bytes) -> None:
         self.parts.append(data)
-        await super().write(data)
+        if data.endswith(DONE):
+            data, self._held = data.removesuffix(DONE), DONE
+        if data:
+            await super().write(data)
 
     async def end(self, data: bytes) -> None:
         self.parts.append(data)
-        await super().end(data)
+        self._held += data
+        self.is_over = True
+        self.unwatch()
+        if self._lifeline is not None:
+            self._lifeline.release()
+
+    async def finish(self) -> None:
+        """Writes the end, if the answer came to one. Who does not read it is left."""
+        if not self.is_over:
+            return
+        try:
+            async with asyncio.timeout(self._send_timeout):
+                await self._body({"type": "http.response.body", "body": self._held})
+        except TimeoutError:
+            await self.abort()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from starlette.types import Scope
 
 from proxy.errors import InvalidRequest
 from proxy.types import Controls, Principal, Role
@@ -27,6 +28,11 @@ _WHOLE = frozenset({b"x-turnout-metadata", b"x-turnout-cache"})
 NOTHING_ASKED = Controls()
 _BY_BODY = frozenset({"user", "metadata"})
 _FROM_METADATA = {"service_name": "service", "job_id": "job", "task": "task", "user_id": "user"}
+
+
+def first_of_each(scope: Scope) -> Mapping[bytes, bytes]:
+    """The headers by name; of one that is given twice the first counts."""
+    return dict(reversed(scope["headers"]))
 
 
 def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Controls:

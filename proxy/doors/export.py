@@ -8,8 +8,6 @@ OWASP says: names and errors come from strangers.
 import csv
 import io
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from proxy.ids import REQUEST
 from proxy.ledger.analytics import Chosen, read_values, span_of
 from proxy.tasks import spawn
+from proxy.times import iso
 
 COLUMNS = (
     "request_id", "created_at", "user_id", "service_name", "job_id", "task_type", "key_id",
@@ -29,9 +29,6 @@ COLUMNS = (
 """The order of a row."""
 
 FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
-
-PREFIX = "req_"
-"""What `x-request-id` has before the id of the row."""
 
 PAGE = 500  # rows that are in memory at a time
 
@@ -112,8 +109,8 @@ async def _jsonl(pages: Pages) -> AsyncIterator[bytes]:
 
 def _line(row: Row) -> bytes:
     values = list(row)
-    values[0] = PREFIX + values[0]
-    values[_CREATED] = time_text(values[_CREATED])
+    values[0] = REQUEST + values[0]
+    values[_CREATED] = iso(values[_CREATED])
     values[_COST] = usd(values[_COST])
     values[_SAVED] = usd(values[_SAVED])
     if values[_METADATA] is not None:
@@ -130,8 +127,8 @@ async def _csv(pages: Pages) -> AsyncIterator[bytes]:
 def _cells(row: Row) -> list[Any]:
     """Numbers, truth values and objects as JSON has them; nothing for None."""
     values = list(row)
-    values[0] = PREFIX + values[0]
-    values[_CREATED] = time_text(values[_CREATED])
+    values[0] = REQUEST + values[0]
+    values[_CREATED] = iso(values[_CREATED])
     values[_COST] = usd_text(values[_COST])
     values[_SAVED] = usd_text(values[_SAVED])
     values[_CACHED] = "true" if values[_CACHED] else "false"
@@ -146,17 +143,6 @@ def _lines(rows: Iterable[Row]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
-
-
-def time_text(millis: int) -> str:
-    """Epoch milliseconds -> ISO 8601, UTC."""
-    seconds, rest = divmod(millis, 1000)
-    return f"{_second(seconds)}.{rest:03}Z"
-
-
-@lru_cache(maxsize=256)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def usd(nano: int | None) -> orjson.Fragment | None:

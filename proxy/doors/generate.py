@@ -14,12 +14,13 @@ from starlette.routing import BaseRoute
 
 from adapters.base import Ask, Endpoint, Usage
 from proxy import routing
+from proxy.batches import Batch, Done, Job
 from proxy.client import Heard
 from proxy.config import Config
 from proxy.doors.api import KNOWN, OPERATORS, Api, Asked, Lenient, Operation, Strict, answer
-from proxy.doors.batches import Batch, Done, Job, Streamed, error_of
+from proxy.doors.batches import error_of, streamed
 from proxy.doors.chats import Answer, Chats, Wanted
-from proxy.doors.controls import read
+from proxy.doors.controls import first_of_each, read
 from proxy.errors import ModelNotFound, NoProvider, TurnoutError, Unprocessable, Upstream
 from proxy.limits import worst_usage
 from proxy.pipeline import Snapshot
@@ -177,7 +178,7 @@ class GenerateDoor:
         """Each call is as one of `generate`; what one comes to is no matter to the others."""
         controls = _controls(asked)
         jobs = [self._job(text, controls) for text in asked.body.requests]
-        return Streamed(Batch(jobs, asked.body.concurrency), _line, _summary)
+        return streamed(Batch(jobs, asked.body.concurrency), _line, _summary)
 
     def _job(self, text: Text, controls: Controls) -> Job:
         async def job(client: Heard) -> Answer:
@@ -234,7 +235,7 @@ def _by_priority(config: Config) -> list[str]:
     """The first model of each provider that is on, the highest priority first."""
     found = []
     for name, provider in config.providers.items():
-        models = provider.models or ((provider.model,) if provider.model else ())
+        models = provider.known_models
         if models and not provider.off:
             found.append((-provider.priority, f"{name}/{models[0]}"))
     return [name for _, name in sorted(found, key=lambda entry: entry[0])]
@@ -245,7 +246,7 @@ SERVICE = Principal(Role.SERVICE)
 
 
 def _controls(asked: Asked) -> Controls:
-    return read(dict(reversed(asked.request.scope["headers"])), {})
+    return read(first_of_each(asked.request.scope), {})
 
 
 def _messages(system: str, prompt: str) -> list[dict[str, str]]:

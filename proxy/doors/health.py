@@ -10,6 +10,11 @@ from proxy.config import Provider
 from proxy.doors.api import EVERYONE, Api, Asked, Operation, Strict, answer
 from proxy.live import Live
 
+NOT_IN_FORCE = (
+    "the file that was saved last is not in force: GET /api/v1/config and the log say why"
+)
+"""What everybody may know of it. Its faults name providers, paths and what else is in the file."""
+
 
 class Books(Protocol):
     """The ledger's writer, as far as health needs it."""
@@ -37,7 +42,7 @@ class LedgerHealth(Strict):
 
 
 class ConfigHealth(Strict):
-    """The configuration in force; `error` says why a newer one is not."""
+    """The configuration in force; `error` is there when a newer one is not."""
 
     version: str
     loaded_at: int
@@ -128,7 +133,7 @@ class HealthDoor:
                 config=ConfigHealth(
                     version=self._live.current.config.version,
                     loaded_at=int(self._live.loaded_at),
-                    error=self._live.error,
+                    error=None if self._live.error is None else NOT_IN_FORCE,
                 ),
             )
         )
@@ -137,8 +142,9 @@ class HealthDoor:
         return answer(Status(status="ok"))
 
     async def ready(self, asked: Asked) -> Response:
-        books = self._books()
-        fault = books.degraded or ("rows were lost" if books.lost else None)
+        """503 while rows can't be kept. One that was lost is told by `/health` and the metrics: it
+        does not come back, and a process that is out of service for good helps nobody."""
+        fault = self._books().degraded
         return answer(Status(status=fault or "ok"), 503 if fault else 200)
 
     async def providers(self, asked: Asked) -> Response:

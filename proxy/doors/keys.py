@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 
 from proxy.allowance import LimitsError, own_limits, shown
 from proxy.doors.api import PEOPLE, Api, Asked, Operation, Strict, answer, nothing
+from proxy.doors.body import NAME_LIMIT
 from proxy.doors.owners import Name
 from proxy.errors import Conflict, Forbidden, NotFound, Unprocessable
 from proxy.keys import KeyRow, KeyStore, NewKey, OwnCacheError, own_cache, shown_cache
@@ -19,7 +20,11 @@ from proxy.units import parse_duration
 
 PATH = "/api/v1/keys"
 MOST_OWN = 100  # keys that a user may have, ended ones not counted
+MOST_MODELS, MOST_TAGS = 1000, 50  # of one key: all processes have all keys in memory
 LONGEST_LIFE = 100 * 365 * 86_400.0  # seconds; more is no number that a database takes
+
+Model = Annotated[Name, Field(max_length=NAME_LIMIT)]
+Tag = Annotated[Name, Field(max_length=100)]
 
 
 class KeyChange(Strict):
@@ -30,10 +35,10 @@ class KeyChange(Strict):
     """
 
     name: Annotated[Name, Field(max_length=200)] | None = None
-    models: tuple[Name, ...] | None = None
+    models: Annotated[tuple[Model, ...], Field(max_length=MOST_MODELS)] | None = None
     expires: str | float | None = None
     limits: dict[str, Any] | None = None
-    tags: tuple[Name, ...] | None = ()
+    tags: Annotated[tuple[Tag, ...], Field(max_length=MOST_TAGS)] | None = ()
     cache: dict[str, Any] | None = None
 
     @field_validator("expires")

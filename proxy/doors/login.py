@@ -1,4 +1,5 @@
-"""Logging in and out: `/v2/login/access-token`, `/api/v1/login`, `/api/v1/logout`.
+"""Logging in and out: `/v2/login/access-token`, `/api/v1/login`, `/api/v1/logout`; and who is in:
+`/api/v1/session`.
 
 Open to all, so each counts what it is asked. Whether it is the email or the password that is
 wrong, or the account that is off, nobody is told, nor can time it.
@@ -7,6 +8,8 @@ wrong, or the account that is off, nobody is told, nor can time it.
 import logging
 import re
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -30,15 +33,17 @@ from proxy.doors.api import (
     nothing,
     validated,
 )
+from proxy.doors.controls import first_of_each
 from proxy.errors import TooLarge, Unauthenticated
 from proxy.live import Live
 from proxy.passwords import LONGEST, Attempts, Passwords
-from proxy.tokens import RevokedTokens, Token
+from proxy.tokens import MASTER, RevokedTokens, Token
 from proxy.types import Role
 from proxy.users import LONGEST_EMAIL, User, UserStore
 
 BODY_LIMIT = 16 * 1024  # bytes of a login
 COOKIE = "session"
+MASTER_KEY = "the master key"  # what guesses at it are counted under
 
 log = logging.getLogger("turnout.login")
 
@@ -57,6 +62,12 @@ class Login(Lenient):
     password: Password
 
 
+class MasterLogin(Lenient):
+    """Who logs in with the master key, and no account."""
+
+    key: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)]
+
+
 class AccessTokenRequest(Lenient):
     """OAuth 2.0's password grant (RFC 6749, 4.3), as a form or as JSON."""
 
@@ -73,10 +84,10 @@ class AccessToken(BaseModel):
 
 
 class Person(BaseModel):
-    """Who has logged in."""
+    """Who has logged in. Who has the master key is `master`, and has no email."""
 
     id: str
-    email: str
+    email: str | None
     name: str | None
     role: Role
 
@@ -85,6 +96,24 @@ class LoggedIn(AccessToken):
     """A token, and whose it is."""
 
     user: Person
+
+
+class Account(BaseModel):
+    """Whose a session is."""
+
+    id: str
+    email: str
+    name: str | None
+
+
+class SessionAnswer(BaseModel):
+    """Who calls: `user` is the account of roles `admin` and `user`, null for who has none;
+    `key_id` the virtual key's. `version` is Turnout's own."""
+
+    role: Role
+    user: Account | None
+    key_id: str | None
+    version: str
 
 
 class LoginDoor:
@@ -117,12 +146,16 @@ class LoginDoor:
             Operation(
                 "POST", "/api/v1/login", self.login, EVERYONE,
                 "Log in: a token, and the session's cookie",
-                takes=Login, is_open=True, answer=LoggedIn, errors=(401, 403, 429),
+                takes=Login | MasterLogin, is_open=True, answer=LoggedIn, errors=(401, 403, 429),
             ),
             Operation(
                 "POST", "/api/v1/logout", self.logout, EVERYONE,
                 "Log out: the token that is sent ends, the cookie goes",
                 status=204, is_open=True,
+            ),
+            Operation(
+                "GET", "/api/v1/session", self.session, EVERYONE, "Who calls",
+                answer=SessionAnswer,
             ),
         )  # fmt: skip
         return [self._api.route(operation) for operation in operations]
@@ -134,11 +167,9 @@ class LoginDoor:
         return _unkept(AccessToken(access_token=token.text, expires_in=self._seconds(asked)))
 
     async def login(self, asked: Asked) -> Response:
-        check_origin(dict(reversed(asked.request.scope["headers"])))  # it sets the cookie
-        said = await _given(asked.request, Login)
-        user = await self._proven(asked.request, said.email, said.password)
-        token, seconds = self._issue(user), self._seconds(asked)
-        person = Person(id=user.id, email=user.email, name=user.name, role=user.role)
+        check_origin(first_of_each(asked.request.scope))  # it sets the cookie
+        person, token = await self._logged_in(asked.request)
+        seconds = self._seconds(asked)
         response = _unkept(LoggedIn(access_token=token.text, expires_in=seconds, user=person))
         response.set_cookie(
             COOKIE,
@@ -151,10 +182,44 @@ class LoginDoor:
         )
         return response
 
+    async def _logged_in(self, request: Request) -> tuple[Person, Token]:
+        """By an email and a password, or by the master key."""
+        fault = fault_at(request.scope["path"])
+        given = _parsed(await _read(request), fault)
+        if "key" not in given:
+            said = validated(Login, given, fault)
+            user = await self._proven(request, said.email, said.password)
+            person = Person(id=user.id, email=user.email, name=user.name, role=user.role)
+            return person, self._issue(user)
+        if {"email", "username", "password"} & given.keys():
+            raise fault("give 'key', or 'email' and 'password', not both", "key")
+        key = validated(MasterLogin, given, fault).key
+        auth = self._live.current.auth
+        async with self._attempts.one(MASTER_KEY, _address(request)) as attempt:
+            attempt.is_right = auth.is_master(key.get_secret_value())
+            if not attempt.is_right:
+                raise Unauthenticated("the master key is wrong", code="invalid_credentials")
+        person = Person(id=MASTER, email=None, name="master key", role=Role.ADMIN)
+        return person, auth.issue_master()
+
+    async def session(self, asked: Asked) -> Response:
+        principal = asked.principal
+        user = None
+        if principal.role in (Role.ADMIN, Role.USER) and principal.user_id is not None:
+            user = self._users().get(principal.user_id)
+        account = None if user is None else Account(id=user.id, email=user.email, name=user.name)
+        return _unkept(
+            SessionAnswer(
+                role=principal.role, user=account, key_id=principal.key_id, version=_version()
+            )
+        )
+
     async def logout(self, asked: Asked) -> Response:
-        """204 for whoever has no session any more, too."""
+        """204 for whoever has no session any more, too. A page of another origin can't have it: its
+        form comes without the cookie, but the answer to it would take the cookie away."""
         request = asked.request
-        headers = dict(reversed(request.scope["headers"]))
+        headers = first_of_each(request.scope)
+        check_origin(headers)
         session = await self._live.current.auth.session(request.method, headers)
         if session is not None:
             await self._revoked().revoke(session.claims.id, session.claims.expires_at)
@@ -167,8 +232,7 @@ class LoginDoor:
     async def _proven(self, request: Request, email: str, password: SecretStr) -> User:
         """The user whose password it is. Raises `Unauthenticated`, `LimitExceeded`."""
         users = self._users()
-        address = request.client.host if request.client else ""
-        async with self._attempts.one(email, address) as attempt:
+        async with self._attempts.one(email, _address(request)) as attempt:
             await users.catch_up()
             user = users.by_email(email)
             stored = user.password_hash if user is not None else None
@@ -191,6 +255,16 @@ class LoginDoor:
 
     def _seconds(self, asked: Asked) -> int:
         return int(self._live.current.config.auth.jwt.expires)
+
+
+@cache
+def _version() -> str:
+    """Read once: it takes a look into the package's files."""
+    return version("turnout")
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 async def _given(request: Request, model: type[M]) -> M:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -32,10 +32,14 @@ from proxy.cache.answers import Size
 from proxy.cache.counts import STEPS_MS, Counts, Durations
 from proxy.cache.lookup import Cache
 from proxy.cache.report import MeaningReport
+from proxy.doors.controls import first_of_each
 from proxy.errors import Forbidden
 from proxy.ledger.writer import Writer
 from proxy.live import Live
 from proxy.pipeline import Pipeline
+from proxy.telemetry.context import Tracing
+from proxy.telemetry.names import provider_name
+from proxy.telemetry.traffic import Histogram, Sent, Served, Spent, Traffic
 from proxy.types import Role
 
 ALLOWED = frozenset({Role.ADMIN, Role.SERVICE})
@@ -53,6 +57,8 @@ class Sources:
     pipeline: Pipeline
     breakers: Breakers
     writer: Callable[[], Writer]
+    traffic: Traffic
+    tracing: Tracing
 
 
 class MetricsDoor:
@@ -68,7 +74,7 @@ class MetricsDoor:
 
     async def show(self, request: Request) -> Response:
         if not is_local(request.scope):
-            headers = dict(reversed(request.scope["headers"]))
+            headers = first_of_each(request.scope)
             principal = await self._live.current.auth.identify(headers)
             if principal.role not in ALLOWED:
                 raise Forbidden("from elsewhere this needs the master key or a service key")
@@ -95,12 +101,47 @@ class MetricsDoor:
         under_way = sources.pipeline.under_way
         yield _gauge("turnout_requests_under_way", "Requests being served.", under_way)
         yield _gauge("turnout_event_loop_lag_seconds", "How late a timer came just now.", lag)
+        yield from self._traffic()
+        yield from _traces(sources.tracing)
         yield from _ledger(sources.writer())
         yield _circuits(sources.breakers)
         yield from _cache(sources.cache.counts, size)
         meaning = sources.cache.meaning_report()
         if meaning is not None:
             yield from _meaning(meaning)
+
+    def _traffic(self) -> Iterator[Metric]:
+        """Requests and attempts; what OpenTelemetry has a name for bears that."""
+        traffic = self._sources.traffic
+        yield _table(
+            "turnout_requests", "Calls that ended; no code is a success.", traffic.requests
+        )
+        dollars = {key: nano / 1e9 for key, nano in traffic.nanousd.items()}
+        yield _table("turnout_cost_usd", "Dollars that attempts cost.", dollars, Spent._fields)
+        about = "Requests that limits or a budget refused."
+        yield _totals("turnout_limit_refusals", about, "code", traffic.refusals)
+        about = "Requests that were refused before they came to a call."
+        yield _totals("turnout_turned_away", about, "code", traffic.turned)
+        providers = self._live.current.config.providers
+        names = {name: provider_name(name, entry) for name, entry in providers.items()}
+        for name, about, found in (
+            ("server_request_duration_seconds", "Requests, to their end.", traffic.durations),
+            (
+                "server_time_to_first_token_seconds",
+                "Streams: from the request to the first content.",
+                traffic.first_tokens,
+            ),
+            ("client_operation_duration_seconds", "Attempts, to their end.", traffic.attempts),
+            (
+                "client_operation_time_to_first_chunk_seconds",
+                "Streams: from the attempt to the first content.",
+                traffic.first_chunks,
+            ),
+        ):
+            yield _histograms(f"gen_ai_{name}", about, "error_type", found, names)
+        about = "Tokens of attempts."
+        name = "gen_ai_client_token_usage"
+        yield _histograms(name, about, "gen_ai_token_type", traffic.tokens, names)
 
 
 class Found(Collector):
@@ -167,6 +208,41 @@ def _totals(name: str, about: str, label: str, values: Mapping[str, float]) -> M
     return family
 
 
+def _table(
+    name: str,
+    about: str,
+    values: Mapping[Any, float],
+    labels: Sequence[str] = Served._fields,
+) -> Metric:
+    """Counts by the labels that their keys are made of."""
+    family = CounterMetricFamily(name, about, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _histograms(
+    name: str, about: str, last: str, found: Mapping[Sent, Histogram], names: Mapping[str, str]
+) -> Metric:
+    """Labelled as the semantic conventions say, and with the provider's configured name."""
+    labels = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+    family = HistogramMetricFamily(name, about, labels=[*labels, "turnout_provider", last])
+    for key, histogram in found.items():
+        provider = key.provider
+        values = [key.operation, names.get(provider, provider), key.model, provider, key.last]
+        ends = [f"{end:g}" if end < 1e6 else str(end) for end in histogram.ends]
+        steps = _cumulated(ends, histogram.steps)
+        family.add_metric(values, steps, histogram.total)
+    return family
+
+
+def _traces(tracing: Tracing) -> Iterator[Metric]:
+    tracer = tracing.tracer
+    exported, dropped = (0, 0) if tracer is None else (tracer.exported, tracer.dropped)
+    yield _total("turnout_spans_exported", "Spans that the collector took.", exported)
+    yield _total("turnout_spans_dropped", "Spans that it did not take.", dropped)
+
+
 def _ledger(writer: Writer) -> Iterator[Metric]:
     yield _gauge("turnout_ledger_pending", "Rows not in the database yet.", writer.pending)
     yield _total("turnout_ledger_lost", "Rows that were lost; should stay 0.", writer.lost)
@@ -218,10 +294,14 @@ def _stages(stages: Mapping[str, Durations]) -> Metric:
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:
     """Each step's upper end in seconds, and how many took no longer."""
+    return _cumulated([f"{step / 1000:g}" for step in STEPS_MS], durations.steps)
+
+
+def _cumulated(ends: Sequence[str], steps: Sequence[int]) -> list[tuple[str, float]]:
+    """Each step's upper end, and how many were no more."""
     found: list[tuple[str, float]] = []
     count = 0
-    ends: list[str] = [f"{step / 1000:g}" for step in STEPS_MS]
-    for end, here in zip([*ends, "+Inf"], durations.steps, strict=True):
+    for end, here in zip([*ends, "+Inf"], steps, strict=True):
         count += here
         found.append((end, count))
     return found

@@ -11,7 +11,9 @@ from starlette.routing import BaseRoute, Route
 
 from adapters.base import Endpoint
 from proxy import routing
-from proxy.doors.call import CallDoor, Current, first_of_each
+from proxy.auth import Authenticator
+from proxy.doors.call import CallDoor, Current, Identify
+from proxy.doors.controls import first_of_each
 from proxy.errors import ModelNotFound
 from proxy.pipeline import Pipeline, Snapshot
 from proxy.types import OwnKeys
@@ -37,13 +39,14 @@ def routes(current: Current, pipeline: Pipeline) -> list[BaseRoute]:
 class Models:
     """`GET /v1/models` and `GET /v1/models/{id}`: what the caller may use."""
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, current: Current, identify: Identify = Authenticator.identify) -> None:
         self._current = current
+        self._identify = identify
         self._created = int(time.time())
 
     async def list(self, request: Request) -> Response:
         snapshot = self._current()
-        principal = await snapshot.auth.identify(first_of_each(request.scope))
+        principal = await self._identify(snapshot.auth, first_of_each(request.scope))
         known = routing.names(snapshot.table, principal.own)
         names = [name for name in known if principal.may_use(name)]
         entries = [self._entry(snapshot, name, principal.own) for name in names]
@@ -51,7 +54,7 @@ class Models:
 
     async def show(self, request: Request) -> Response:
         snapshot = self._current()
-        principal = await snapshot.auth.identify(first_of_each(request.scope))
+        principal = await self._identify(snapshot.auth, first_of_each(request.scope))
         name = request.path_params["name"].rstrip("/")
         may = principal.may_use(name)
         entry = self._entry(snapshot, name, principal.own) if may else None

@@ -7,12 +7,12 @@ from pydantic import AfterValidator, Field
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from proxy.config import Provider
 from proxy.doors.api import OPERATORS, Api, Asked, Operation, Strict, answer, nothing
-from proxy.doors.providers import iso, plain
+from proxy.doors.providers import plain
 from proxy.errors import NotFound, Unprocessable
 from proxy.live import Live
 from proxy.registry import OverrideRow, OverrideStore
+from proxy.times import iso
 
 PATH = "/api/v1/overrides"
 
@@ -94,7 +94,7 @@ class OverridesDoor:
         if provider is None:
             message = f"there is no provider {body.provider_name!r}"
             raise Unprocessable(message, param="provider_name")
-        listed = _models(provider)
+        listed = provider.known_models
         if listed and body.model_name not in listed:
             message = f"provider {body.provider_name} lists no model {body.model_name!r}"
             raise Unprocessable(message, param="model_name")
@@ -108,11 +108,6 @@ class OverridesDoor:
         if not await self._store().remove(wanted):
             raise NotFound(f"there is no override {wanted!r}")
         return nothing()
-
-
-def _models(provider: Provider) -> tuple[str, ...]:
-    """What a provider is known to have; nothing where that is not known."""
-    return provider.models or ((provider.model,) if provider.model else ())
 
 
 def _entry(row: OverrideRow) -> OverrideEntry:

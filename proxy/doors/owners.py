@@ -47,18 +47,26 @@ async def owner_of(engine: AsyncEngine, principal: Principal, whose: Whose) -> O
 
     A user may name one of the own keys. Keys never change hands, so its rows are the user's.
     """
-    if principal.role in (Role.ADMIN, Role.SERVICE):
+    own = own_of(principal)
+    if own is None:
         return _named(whose)
-    if principal.role is Role.USER and principal.user_id is not None:
-        _must_be(whose.user_id, principal.user_id, "user")
-        if whose.key_id is None:
-            return Owner("user", principal.user_id)
-        if not await owns_key(engine, principal.user_id, whose.key_id):
+    _must_be(whose.user_id, principal.user_id, "user")
+    if own.dimension == "key":
+        _must_be(whose.key_id, own.value, "key")
+    elif whose.key_id is not None:
+        if not await owns_key(engine, own.value, whose.key_id):
             raise _no("key")
         return Owner("key", whose.key_id)
+    return own
+
+
+def own_of(principal: Principal) -> Owner | None:
+    """Whose usage a caller reads who names nobody; None is everybody's. Raises `Forbidden`."""
+    if principal.role in (Role.ADMIN, Role.SERVICE):
+        return None
+    if principal.role is Role.USER and principal.user_id is not None:
+        return Owner("user", principal.user_id)
     if principal.role is Role.KEY and principal.key_id is not None:
-        _must_be(whose.user_id, principal.user_id, "user")
-        _must_be(whose.key_id, principal.key_id, "key")
         return Owner("key", principal.key_id)
     raise Forbidden("usage needs a key, a user's token, a service key or the master key")
 

@@ -10,7 +10,6 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from proxy.config_types import HttpUrl, Secret
 from proxy.doors.api import OPERATORS, Api, Asked, Operation, Strict, answer, nothing
 from proxy.errors import Conflict, InvalidRequest, NotFound, Unprocessable
 from proxy.live import Live
+from proxy.own_keys import origin_of
 from proxy.registry import (
     Dialect,
     ProviderRow,
@@ -32,6 +32,7 @@ from proxy.registry import (
     usual_dialect,
 )
 from proxy.storage.mirror import Taken
+from proxy.times import iso
 from proxy.vault import mask
 
 PATH = "/api/v1/providers"
@@ -264,7 +265,7 @@ class ProvidersDoor:
             raise _taken(spec.name)
         if (spec.url, spec.allow_private) != (row.spec.url, row.spec.allow_private):
             await self._check_place(spec)
-        if body.api_key is None and _origin(spec.url) != _origin(row.spec.url):
+        if body.api_key is None and origin_of(spec.url or "") != origin_of(row.spec.url or ""):
             message = "'api_key': a provider that moves to another place needs its key again"
             raise Unprocessable(message, param="api_key")
         try:
@@ -322,13 +323,12 @@ class ProvidersDoor:
     def _of_file(self, name: str) -> ProviderEntry:
         entry = self._live.file.providers[name]
         read_at = iso(int(self._live.loaded_at * 1000))
-        models = entry.models or ((entry.model,) if entry.model else ())
         return ProviderEntry(
             id=name,
             name=name,
             display_name=name,
             base_url=entry.base_url,
-            models=list(models),
+            models=list(entry.known_models),
             is_enabled=not entry.off,
             rate_limit_rpm=entry.rpm,
             rate_limit_tpm=entry.tpm,
@@ -372,22 +372,8 @@ async def _addresses_of(host: str) -> list[str]:
     return [str(address[0]) for *_, address in found]
 
 
-def _origin(url: str | None) -> tuple[str, str, int | None]:
-    """Scheme, host and port: where a key is sent."""
-    parts = urlsplit(url or "")
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, host_of(url or ""), port
-
-
 def _masked(entry: Provider) -> str | None:
     return mask(entry.keys[0].get_secret_value()) if entry.keys else None
-
-
-def iso(millis: int) -> str:
-    """Epoch milliseconds as ISO 8601 in UTC."""
-    seconds, rest = divmod(millis, 1000)
-    at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _taken(name: str) -> Conflict:

@@ -19,6 +19,7 @@ from proxy.doors.api import KNOWN, Api, Asked, Lenient, Operation, Strict, answe
 from proxy.doors.chats import Chats
 from proxy.doors.task_steps import Asker, Run
 from proxy.errors import InvalidRequest, ModelNotFound
+from proxy.ids import request_name
 from proxy.middleware.request_id import REQUEST_ID
 from proxy.pipeline import Snapshot
 from proxy.routing import TASK_PREFIX
@@ -103,7 +104,7 @@ class TaskDoor:
         if not principal.may_use(TASK_PREFIX + name):
             raise ModelNotFound(f"this key may not use {TASK_PREFIX + name!r}", param="taskType")
         self._chats.admit()
-        request_id = "req_" + asked.request.scope[REQUEST_ID]
+        request_id = request_name(asked.request.scope[REQUEST_ID])
         origin = origin_of(principal, controls, request_id)
         return await self._actions.run(config, name, asked.body.context, origin)
 
@@ -119,7 +120,7 @@ def origin_of(principal: Principal, controls: Controls, request_id: str) -> Orig
 
 def _controls(request: Request, given: TaskRequest) -> Controls:
     """What the headers ask, with the job of the context. The task is the body's alone."""
-    headers = dict(reversed(request.scope["headers"]))
+    headers = control.first_of_each(request.scope)
     user = {"user": given.user} if isinstance(given.user, str) else {}
     asked = control.read(headers, user)
     job = task_call.job_of(given.context) or asked.job

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -13,8 +12,10 @@ from proxy.config import Task
 from proxy.doors.chats import Answer, Wanted
 from proxy.doors.controls import VALUE_LIMIT, check_forwardable
 from proxy.errors import InvalidRequest, Upstream
+from proxy.ids import request_name
 from proxy.prompts import PromptError, find, render
 from proxy.routing import TASK_PREFIX
+from proxy.times import iso_now
 from proxy.types import Controls, Outcome
 
 JOBS = ("jobId", "job.id", "refinedJob.jobId")
@@ -193,14 +194,9 @@ def _metadata(name: str, answer: Answer) -> Mapping[str, Any]:
         "latencyMs": int(1000 * (time.monotonic() - record.started)),
         "cached": record.cached,
         "attempts": answer.attempts,
-        "requestId": "req_" + record.id.removeprefix("req_"),
+        "requestId": request_name(record.id),
         "finishReason": finish_reason(answer),
-        "timestamp": now(),
+        "timestamp": iso_now(),
     }
     revised = [each.get("revised_prompt") for each in answer.body.get("data") or []]
     return said | ({"revisedPrompts": revised} if any(revised) else {})
-
-
-def now() -> str:
-    """The time in ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

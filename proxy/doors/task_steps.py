@@ -5,8 +5,8 @@ the client leaves, what is under way is cut and nothing more is begun.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,14 +14,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from adapters.base import JsonObject, Usage
-from proxy.client import CONNECTION, Connection, Heard
+from proxy.batches import Batch, Done, Job
+from proxy.client import CONNECTION, Heard, when_lost
 from proxy.config import Task
 from proxy.config_types import Pipeline, Step
 from proxy.doors import task_call
-from proxy.doors.batches import Batch, Done, Job
 from proxy.doors.chats import Answer, Chats
 from proxy.errors import Internal, InvalidRequest, TurnoutError, Upstream
 from proxy.prompts import find
+from proxy.times import iso_now
 from proxy.types import Controls, Principal
 
 AT_ONCE = 4  # calls of a step that runs for each entry of a list
@@ -55,7 +56,7 @@ class Run:
         """The results by step, and what they took in all. Raises the `TurnoutError` of the step
         that failed, which it names; `ClientDisconnect` when the client leaves."""
         began = time.monotonic()
-        with self._watching(scope):
+        with when_lost(scope["extensions"][CONNECTION], self._leave):
             for number, step in enumerate(self._steps, 1):
                 if self._gone:
                     raise ClientDisconnect
@@ -71,20 +72,9 @@ class Run:
             "taskType": self._name,
             "skipped": self._skipped,
             "latencyMs": int(1000 * (time.monotonic() - began)),
-            "timestamp": task_call.now(),
+            "timestamp": iso_now(),
         }
         return {"steps": self._results, "usage": self._usage(), "metadata": metadata}
-
-    @contextmanager
-    def _watching(self, scope: Scope) -> Iterator[None]:
-        connection: Connection = scope["extensions"][CONNECTION]
-        connection.on_lost = self._leave
-        if connection.is_lost:
-            self._leave()
-        try:
-            yield
-        finally:
-            connection.on_lost = None
 
     def _leave(self) -> None:
         self._gone = True

@@ -16,7 +16,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from types import GenericAlias
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel
@@ -24,10 +24,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from proxy.client import CONNECTION, Connection, Heard
+from proxy.batches import Batch, Job
+from proxy.client import CONNECTION, Connection, Heard, when_lost
 from proxy.doors import body as bodies
 from proxy.doors.api import EVERYONE, Api, Operation, validated
-from proxy.doors.batches import Batch, Job
 from proxy.doors.trpc_input import Call, read_many, read_one
 from proxy.errors import (
     Forbidden,
@@ -69,14 +69,7 @@ class Departure:
         self._connection = connection
         self._told: list[Batch] = []
 
-    def __enter__(self) -> Self:
-        self._connection.on_lost = self._leave
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.on_lost = None
-
-    def _leave(self) -> None:
+    def leave(self) -> None:
         for batch in list(self._told):
             batch.leave()
 
@@ -90,6 +83,14 @@ class Departure:
             yield
         finally:
             self._told.remove(batch)
+
+
+@contextmanager
+def departure_of(connection: Connection) -> Iterator[Departure]:
+    """The departure of a request's client, for as long as the request is worked on."""
+    departure = Departure(connection)
+    with when_lost(connection, departure.leave):
+        yield departure
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class TrpcDoor:
             return Response(status_code=204)
         query = request.query_params
         calls = read_many(path, query, raw) if many else [read_one(path, query, raw)]
-        with Departure(request.scope["extensions"][CONNECTION]) as departure:
+        with departure_of(request.scope["extensions"][CONNECTION]) as departure:
             visit = Visit(request, caller, departure)
             if len(calls) > 1:
                 return _answer(await self._all(calls, visit), many)

@@ -17,8 +17,9 @@ from proxy.cache.lookup import Cache
 from proxy.cache.types import Purge
 from proxy.config import Config
 from proxy.doors.api import KNOWN, OPERATORS, Lenient, Strict
+from proxy.doors.owners import own_of
 from proxy.doors.trpc import Given, Kind, Procedure
-from proxy.doors.trpc_figures import Figures, Kept, owner_of
+from proxy.doors.trpc_figures import Figures, Kept
 from proxy.errors import DatabaseUnavailable, InvalidRequest
 from proxy.ledger.analytics import Owner, Summary
 from proxy.ledger.currency import Currency
@@ -228,7 +229,7 @@ class Insights:
 
     async def summary(self, given: Given) -> RouterSummary:
         """Each sum is asked for by itself: a request that ends meanwhile may be in one of them."""
-        owner, days = owner_of(given.principal), given.input.days
+        owner, days = own_of(given.principal), given.input.days
         found = await self._figures.daily(owner, days)
         return RouterSummary(
             total_calls=sum(day.requests for day in found),
@@ -292,7 +293,7 @@ class Insights:
         )
 
     async def forecast(self, given: Given) -> RouterForecast:
-        found = await self._figures.forecast(owner_of(given.principal), given.input.horizon)
+        found = await self._figures.forecast(own_of(given.principal), given.input.horizon)
         return RouterForecast(
             current_monthly_cad=self._cad(found.month_to_date),
             projected_monthly_cad=self._cad(found.month.expected),
@@ -303,7 +304,7 @@ class Insights:
         )
 
     async def cache_metrics(self, given: Given) -> RouterCacheMetrics:
-        kept = await self._figures.kept(owner_of(given.principal), MOST_DAYS)
+        kept = await self._figures.kept(own_of(given.principal), MOST_DAYS)
         return RouterCacheMetrics(
             hits=kept.hits,
             misses=kept.misses,

@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.errors import DatabaseUnavailable, Forbidden
+from proxy.errors import DatabaseUnavailable
 from proxy.ids import earliest
 from proxy.ledger.analytics import (
     GROUPS,
@@ -27,7 +27,6 @@ from proxy.ledger.forecast import Forecast
 from proxy.ledger.outlook import forecast_cost
 from proxy.pipeline import SHADOW, WARM
 from proxy.storage.schema import requests
-from proxy.types import Principal, Role
 
 SAMPLE = 20_000  # rows by which the provider of a model is known
 
@@ -74,17 +73,6 @@ class Figures(Protocol):
     async def forecast(self, owner: Owner | None, horizon: int) -> Forecast:
         """What this month and each of the days to come will cost."""
         ...
-
-
-def owner_of(principal: Principal) -> Owner | None:
-    """Whose figures a caller may see; None is everybody's. Raises `Forbidden`."""
-    if principal.role in (Role.ADMIN, Role.SERVICE):
-        return None
-    if principal.role is Role.USER and principal.user_id is not None:
-        return Owner("user", principal.user_id)
-    if principal.role is Role.KEY and principal.key_id is not None:
-        return Owner("key", principal.key_id)
-    raise Forbidden("these figures need a key or a token")
 
 
 class LedgerFigures:

@@ -5,7 +5,6 @@ defaults of this API.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, StrictBool, StrictFloat, StrictInt
@@ -13,16 +12,18 @@ from pydantic.alias_generators import to_camel
 
 from adapters.base import Usage
 from proxy import routing
+from proxy.batches import Batch, Job
 from proxy.client import Heard
 from proxy.config import Config
 from proxy.doors.api import KNOWN, Lenient
-from proxy.doors.batches import Batch, Job
 from proxy.doors.chats import Answer, Chats, Wanted
-from proxy.doors.controls import check_forwardable, read
+from proxy.doors.controls import check_forwardable, first_of_each, read
 from proxy.doors.trpc import Given, Kind, Procedure, broken, gathered
 from proxy.errors import InvalidRequest, TurnoutError, trpc_error
+from proxy.ids import request_name
 from proxy.pipeline import Snapshot
 from proxy.routing import TASK_PREFIX
+from proxy.times import iso_now
 from proxy.types import Controls, Principal
 
 TASKS = ("qualification", "content_generation", "verification", "analysis", "simple")
@@ -331,7 +332,7 @@ def _cache(header: str | None, bypass: bool | None) -> str | None:
 
 
 def _controls(given: Given) -> Controls:
-    return read(dict(reversed(given.request.scope["headers"])), {})
+    return read(first_of_each(given.request.scope), {})
 
 
 _PARAMS = {
@@ -364,9 +365,9 @@ def _response(task: str, got: Answer) -> RouterResponse:
             latency_ms=round(1000 * record.duration),
             cached=record.cached,
             fallback_attempts=max(0, got.attempts - 1),
-            timestamp=_now(),
+            timestamp=iso_now(),
             cost_usd=None if record.cost_nanousd is None else record.cost_nanousd / 1e9,
-            request_id=record.id if record.id.startswith("req_") else f"req_{record.id}",
+            request_id=request_name(record.id),
         ),
     )
 
@@ -380,10 +381,6 @@ def _usage(got: Answer) -> RouterUsage:
     return RouterUsage(
         prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _failure(error: TurnoutError) -> RouterFailure:

@@ -1,4 +1,4 @@
-"""Usage under `/api/v1/usage`: sums, rows by pages, and all rows as a file.
+"""Usage under `/api/v1/usage`: sums, sums over time, rows by pages, and all rows as a file.
 
 The master key, admins and service keys read everything, or of one `user_id` or `key_id`; a user
 and a virtual key the own, whatever they ask for.
@@ -18,10 +18,15 @@ from starlette.routing import BaseRoute
 from proxy.doors import export, usage_answers
 from proxy.doors.api import KNOWN, Api, Asked, Handler, Operation
 from proxy.doors.owners import Name, Number, Whose, owner_of
-from proxy.doors.usage_answers import Daily, Page, Total
+from proxy.doors.usage_answers import AttemptEntry, Daily, Detailed, Page, Total, UsageSeries
+from proxy.errors import NotFound, Unprocessable
+from proxy.ids import REQUEST
 from proxy.ledger.analytics import FILTERS, NOTHING, Chosen, Owner, daily, read_rows, summarise
 from proxy.ledger.currency import Currency
+from proxy.ledger.details import read_request
+from proxy.ledger.series import Only, series
 from proxy.live import Live
+from proxy.times import iso
 from proxy.types import Outcome
 
 DAYS, MOST_DAYS = 30, 365
@@ -44,12 +49,14 @@ GROUPS = {
 }
 """The end of the path -> what it sums by."""
 
+ATTEMPT_COLUMNS = tuple(AttemptEntry.model_fields)
+
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def _row_id(cursor: str) -> str:
     """The id of the row that the page before ended with."""
-    row_id = cursor.removeprefix(export.PREFIX)
+    row_id = cursor.removeprefix(REQUEST)
     if _ID.fullmatch(row_id) is None:
         raise ValueError("must be the 'next_cursor' of an answer")
     return row_id
@@ -93,6 +100,28 @@ class UsageFilters(Whose):
         return {name: str(value) for name, value in given.items() if value is not None}
 
 
+class UsagePeriod(Whose):
+    """How far is looked back, and what for: one of the filters at most."""
+
+    period: Literal["1h", "6h", "24h", "7d", "30d", "90d"] = "24h"
+    provider: Name | None = None
+    model: Name | None = None
+    service: Name | None = None
+    user: Name | None = None
+    task: Name | None = None
+    key: Name | None = None
+
+    def only(self) -> Only | None:
+        """Raises `Unprocessable` for more than one filter."""
+        given = {name: getattr(self, name) for name in GROUPS.values()}
+        found = [Only(name, value) for name, value in given.items() if value is not None]
+        if len(found) > 1:
+            names = ", ".join(repr(each.dimension) for each in found)
+            message = f"give one filter at most; {names} were given"
+            raise Unprocessable(message, param=found[1].dimension)
+        return found[0] if found else None
+
+
 class UsageRows(UsageFilters):
     """And which page of them."""
 
@@ -119,7 +148,9 @@ class UsageDoor:
             _get("summary", self.summary, "Usage in all", UsageDays, Total),
             *(self._by(path, by) for path, by in GROUPS.items()),
             _get("daily", self.daily, "Usage day by day", UsageDays, list[Daily]),
+            _get("series", self.series, "Usage over time", UsagePeriod, UsageSeries),
             _get("requests", self.requests, "Requests, newest first", UsageRows, Page),
+            _get("requests/{id}", self.request, "One request, with its attempts", Whose, Detailed),
             Operation(
                 "GET",
                 "/api/v1/usage/export",
@@ -178,6 +209,27 @@ class UsageDoor:
         page = {"data": entries, "has_more": more, "next_cursor": following}
         return Response(orjson.dumps(page), media_type="application/json")
 
+    async def series(self, asked: Asked) -> Response:
+        query, only = asked.query, asked.query.only()
+        found = await series(self._engine(), query.period, await self._owner(asked), only)
+        points = [usage_answers.point(iso(each.begins), each) for each in found.points]
+        step = found.step // 1000
+        return _json(
+            UsageSeries, UsageSeries(period=query.period, step_seconds=step, points=points)
+        )
+
+    async def request(self, asked: Asked) -> Response:
+        owner = await self._owner(asked)
+        row_id = asked.path("id").removeprefix(REQUEST)
+        found = None
+        if _ID.fullmatch(row_id) is not None:
+            found = await read_request(self._engine(), row_id, owner)
+        if found is None:
+            raise NotFound("there is no such request")
+        entry = _entry(found.request, PAGE_COLUMNS)
+        entry["attempt_list"] = [_attempt(row) for row in found.attempts]
+        return Response(orjson.dumps(entry), media_type="application/json")
+
     async def export(self, asked: Asked) -> Response:
         query = asked.query
         chosen = Chosen(query.days, query.filters(), await self._owner(asked))
@@ -200,11 +252,19 @@ def _get(path: str, handler: Handler, summary: str, query: type[Whose], answer: 
 def _entry(row: RowMapping, columns: Sequence[str]) -> dict[str, Any]:
     """A row in the words of the API."""
     values = dict(row)
-    values["request_id"] = export.PREFIX + row["id"]
-    values["created_at"] = export.time_text(row["created_at"])
+    values["request_id"] = REQUEST + row["id"]
+    values["created_at"] = iso(row["created_at"])
     values["cost_usd"] = export.usd(row["cost_nanousd"])
     values["saved_usd"] = export.usd(row["saved_nanousd"])
     return {column: values[column] for column in columns}
+
+
+def _attempt(row: RowMapping) -> dict[str, Any]:
+    """A row of attempts in the words of the API."""
+    values = dict(row)
+    values["created_at"] = iso(row["created_at"])
+    values["cost_usd"] = export.usd(row["cost_nanousd"])
+    return {column: values[column] for column in ATTEMPT_COLUMNS}
 
 
 def _json(kind: Any, value: Any) -> Response:

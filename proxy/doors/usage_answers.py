@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from proxy.ledger.analytics import Summary
 from proxy.ledger.currency import Currency
+from proxy.ledger.series import Point
 
 
 class Answer(BaseModel):
@@ -152,6 +153,59 @@ class Entry(Answer):
     error_code: str | None
 
 
+class AttemptEntry(Answer):
+    """One try at one provider. `credential` counts the provider's keys from 0."""
+
+    number: int
+    provider_name: str
+    model: str
+    credential: int
+    status_code: int | None
+    outcome: str
+    error_code: str | None
+    error_message: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    usage_source: str
+    duration_ms: int
+    first_token_ms: int | None
+    created_at: str
+
+
+class Detailed(Entry):
+    """A request with all its attempts, in their order."""
+
+    attempt_list: list[AttemptEntry]
+
+
+class SeriesPoint(Answer):
+    """Requests of one step, which begins at `begins`. What nobody knows is null."""
+
+    begins: str
+    requests: int
+    errors: int
+    cached: int
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cost_usd: float
+    saved_usd: float
+    p50_latency_ms: float | None
+    p95_latency_ms: float | None
+    avg_first_token_ms: float | None
+    p50_first_token_ms: float | None
+    p95_first_token_ms: float | None
+
+
+class UsageSeries(Answer):
+    """Usage over time, oldest first; `step_seconds` is how long each point is."""
+
+    period: str
+    step_seconds: int
+    points: list[SeriesPoint]
+
+
 class Page(Answer):
     """Requests, newest first. `next_cursor` is the `cursor` of the next page."""
 
@@ -174,6 +228,26 @@ def group(kind: type[G], found: Summary, currency: Currency) -> G:
     """One group or day of many."""
     named: dict[str, Any] = {_NAMES[kind]: found.group}
     return kind(**named, request_count=found.requests, **_details(found, currency))
+
+
+def point(begins: str, found: Point) -> SeriesPoint:
+    """A step of a series in the words of the API."""
+    return SeriesPoint(
+        begins=begins,
+        requests=found.requests,
+        errors=found.errors,
+        cached=found.cached,
+        input_tokens=found.input_tokens,
+        output_tokens=found.output_tokens,
+        total_tokens=found.input_tokens + found.output_tokens,
+        cost_usd=found.cost_usd,
+        saved_usd=found.saved_usd,
+        p50_latency_ms=found.p50_ms,
+        p95_latency_ms=found.p95_ms,
+        avg_first_token_ms=found.avg_first_token_ms,
+        p50_first_token_ms=found.p50_first_token_ms,
+        p95_first_token_ms=found.p95_first_token_ms,
+    )
 
 
 def _details(found: Summary, currency: Currency) -> dict[str, Any]:

@@ -169,12 +169,15 @@ class V2Door:
         told = [(HEADER.encode(), chat.place.encode())] if chat.place else []
         headers += told
         try:
-            got = await self._chats.stream(asked.request.scope, asked.principal, chat.wanted)
+            await self._chats.stream(
+                asked.request.scope,
+                asked.principal,
+                chat.wanted,
+                lambda got: self._keep(chat, got),
+            )
         except BaseException:  # whatever it was, it is answered without the header
             headers[:] = [header for header in headers if header not in told]
             raise
-        if got is not None:
-            await self._keep(chat, got)
         return Streamed()
 
     async def _understand(self, asked: Asked) -> _Chat:

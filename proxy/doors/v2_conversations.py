@@ -14,13 +14,13 @@ from proxy.doors import controls as control
 from proxy.doors.api import KNOWN, Api, Asked, Operation, Strict, answer, nothing
 from proxy.doors.v2_models import id_of
 from proxy.errors import InvalidRequest, NotFound, Unprocessable
+from proxy.ids import request_name
 from proxy.types import Controls, Principal, Role
 
 CONVERSATIONS = "/v2/conversations"
 PAGE, MOST = 50, 200  # conversations of a page
 MESSAGES, MOST_MESSAGES = 200, 1000  # messages of a page
 
-REQUEST = "req_"
 """What `x-request-id` has before the id of the row."""
 
 
@@ -167,7 +167,7 @@ def _owner(asked: Asked) -> str:
 def controls_of(request: Request, body: Mapping[str, Any]) -> Controls:
     """What the caller asks of Turnout itself. Raises `Unprocessable`."""
     try:
-        return control.read(dict(reversed(request.scope["headers"])), body)
+        return control.read(control.first_of_each(request.scope), body)
     except InvalidRequest as error:
         raise Unprocessable(error.message, param=error.param, code=error.code) from None
 
@@ -215,7 +215,7 @@ def _message(found: Message) -> MessageEntry:
 
 def _request_id(row: str | None) -> str | None:
     """As `x-request-id` said it."""
-    return row and REQUEST + row.removeprefix(REQUEST)
+    return row and request_name(row)
 
 
 def usd(nano: int | None) -> float | None:

@@ -231,9 +231,7 @@ def _names(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _models_of(name: str, provider: Provider) -> Iterable[str]:
-    if provider.models or provider.model:
-        return provider.models or (provider.model or "",)
-    return [
+    return provider.known_models or [
         sold.model for sold in catalogue.listed(name, provider.base_url or "", provider.dialect)
     ]
 

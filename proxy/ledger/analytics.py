@@ -185,9 +185,9 @@ async def span_of(engine: AsyncEngine, chosen: Chosen) -> Span:
     for dimension, value in chosen.values():
         if dimension in GROUPS:
             queries = _by_bucket(period, dimension, value, (rollups.c.bucket,))
-            seen = [row[0] for row in await _fetch(engine, queries)]
+            seen = [row[0] for row in await fetch(engine, queries)]
             first, last = max(first, min(seen, default=last)), min(last, max(seen, default=0) + DAY)
-    return _ids(period.first, first, last)
+    return ids_of(period.first, first, last)
 
 
 async def read_rows(
@@ -244,7 +244,8 @@ def _page(
     return query.order_by(at if upwards else at.desc()).limit(limit)
 
 
-def _ids(begin: int, first: int, last: int) -> Span:
+def ids_of(begin: int, first: int, last: int) -> Span:
+    """Where the rows are that were begun from `first` up to `last`, in epoch milliseconds."""
     near, far = (
         earliest(max(0, at / 1000 + slack))
         for at, slack in zip((first, last), (-SLACK, SLACK), strict=True)
@@ -262,14 +263,14 @@ async def _of_groups(
     """The roll-ups of a dimension, by value; without percentiles the histogram is left out."""
     names = (*SUMS, *HISTOGRAM) if percentiles else SUMS
     chosen = () if values is None else (rollups.c.value.in_(values),)
-    return _merged(await _fetch(engine, _by_value(period, dimension, names, *chosen)))
+    return _merged(await fetch(engine, _by_value(period, dimension, names, *chosen)))
 
 
 async def _dearest(
     engine: AsyncEngine, period: Period, dimension: str, most: int
 ) -> list[str | int]:
     """The values of a dimension that cost most."""
-    return _ranked(_merged(await _fetch(engine, _by_value(period, dimension, _RANKS))), most)
+    return _ranked(_merged(await fetch(engine, _by_value(period, dimension, _RANKS))), most)
 
 
 _RANKS = ("cost_nanousd", "requests")
@@ -299,7 +300,7 @@ def _by_value(
 async def _of_value(engine: AsyncEngine, period: Period, dimension: str, value: str) -> Sums:
     """The roll-ups of one value, by day."""
     columns = [rollups.c[name] for name in ("bucket", *SUMS, *HISTOGRAM)]
-    rows = await _fetch(engine, _by_bucket(period, dimension, value, columns))
+    rows = await fetch(engine, _by_bucket(period, dimension, value, columns))
     return _merged((row[0] // DAY * DAY, *row[1:]) for row in rows)
 
 
@@ -355,7 +356,7 @@ async def _of_days(
     values: Sequence[str | int] | None = None,
 ) -> list[tuple[Any, ...]]:
     """An owner's whole days: group, sums, histogram."""
-    dimension, column = _OF_OWNER[owner.dimension, by]
+    dimension, column = OF_OWNER[owner.dimension, by]
     table = owner_rollups.c
     group = table[column]
     query = (
@@ -367,11 +368,11 @@ async def _of_days(
     if values is not None:
         query = query.where(group.in_(values))
     wide = len(SUMS) + 1
-    rows = await _fetch(engine, [query])
+    rows = await fetch(engine, [query])
     return [(*row[:wide], *unpacked(map(int, row[wide:]))) for row in rows]
 
 
-_OF_OWNER = {
+OF_OWNER = {
     (owner, by): (dimension, column)
     for dimension, (owner, *groups) in OWNED.items()
     for by, column in zip(groups, ("first", "second"), strict=True)
@@ -385,8 +386,8 @@ async def _of_rows(
     """An owner's rows of some hours: group, sums, histogram."""
     table = requests.c
     group = func.coalesce(GROUPS[by], "").label("value")
-    step = _step(table.duration_ms) if percentiles else cast(0, Integer)
-    span = _ids(times.start, times.start, times.stop)
+    step = step_of(table.duration_ms) if percentiles else cast(0, Integer)
+    span = ids_of(times.start, times.start, times.stop)
     chosen = (
         select(requests, group, step.label("step"))
         .where(GROUPS[owner.dimension] == owner.value)
@@ -394,28 +395,28 @@ async def _of_rows(
         .where(table.created_at >= times.start, table.created_at < times.stop)
         .subquery()
     )
-    sums = [_OF_ROWS[name](chosen.c) for name in SUMS]
+    sums = [OF_ROWS[name](chosen.c) for name in SUMS]
     query = select(chosen.c.value, chosen.c.step, *sums).group_by(chosen.c.value, chosen.c.step)
-    rows = await _fetch(engine, [query])
+    rows = await fetch(engine, [query])
     return [
         (fitting(value), *sums, *(_steps(step, sums[0]) if percentiles else ()))
         for value, step, *sums in rows
     ]
 
 
-def _step(duration: ColumnElement[int], first: int = 0, last: int = len(EDGES)) -> Any:
+def step_of(duration: ColumnElement[int], first: int = 0, last: int = len(EDGES)) -> Any:
     """Which step of the histogram a duration is in, by halves: all 31 edges one after the other
     would take longer than the sums."""
     if first == last:
         return first
     middle = (first + last) // 2
     return case(
-        (duration < EDGES[middle], _step(duration, first, middle)),
-        else_=_step(duration, middle + 1, last),
+        (duration < EDGES[middle], step_of(duration, first, middle)),
+        else_=step_of(duration, middle + 1, last),
     )
 
 
-_OF_ROWS: dict[str, Any] = {
+OF_ROWS: dict[str, Any] = {
     name: lambda columns, name=name: func.coalesce(func.sum(columns[name]), 0)
     for name in SUMS[3:-1]
 } | {
@@ -433,7 +434,8 @@ def _steps(step: int, count: int) -> list[int]:
     return histogram
 
 
-async def _fetch(engine: AsyncEngine, queries: Iterable[Select[Any]]) -> list[Any]:
+async def fetch(engine: AsyncEngine, queries: Iterable[Select[Any]]) -> list[Any]:
+    """The rows of all queries, one after another. Raises `SQLAlchemyError`."""
     async with engine.connect() as connection:
         return [row for query in queries for row in await connection.execute(query)]
 

@@ -8,12 +8,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.middleware.request_id import REQUEST_ID
 from proxy.response import RESPONSE
+from proxy.telemetry.logs import FIELDS
+
+PATH_LIMIT = 1000  # characters of a path that are written
 
 log = logging.getLogger("turnout.access")
 
 
 class AccessLog:
-    """A JSON object a line: no query string and no header, which may carry secrets."""
+    """A JSON object a line, by itself or as members of a line that is one: no query string and no
+    header, which may carry secrets."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,8 +33,9 @@ class AccessLog:
             line = {
                 "request_id": scope[REQUEST_ID],
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": scope["path"][:PATH_LIMIT],
                 "status": scope[RESPONSE].status,
                 "duration_ms": round(1000 * (time.monotonic() - began), 1),
             }
-            log.info("%s", orjson.dumps(line).decode())
+            said = orjson.dumps(line).decode()
+            log.info("%s", said, extra={FIELDS: line | {"message": "request"}})

@@ -19,6 +19,7 @@ from proxy.errors import (
     detail_body,
     trpc_error,
 )
+from proxy.ids import request_name
 from proxy.middleware.request_id import REQUEST_ID
 from proxy.middleware.usage import RECORD
 from proxy.response import RESPONSE
@@ -89,7 +90,7 @@ def _body(error: TurnoutError, scope: Scope) -> bytes:
     """In the shape of the API that was called."""
     path = scope["path"]
     if path.startswith(ANTHROPIC):
-        return anthropic_body(error, "req_" + scope[REQUEST_ID])
+        return anthropic_body(error, request_name(scope[REQUEST_ID]))
     if path.startswith(TRPC):
         return orjson.dumps(trpc_error(error, path[len(TRPC) :]))
     if path.startswith(V2):

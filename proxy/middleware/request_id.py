@@ -2,11 +2,17 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.ids import uuid7
+from proxy.ids import request_name, uuid7
 from proxy.response import RESPONSE, Response
 
 REQUEST_ID = "turnout.request_id"
 """The key of the id in the ASGI scope."""
+
+PRIVATE = ("/api/", "/v2/", "/metrics", "/health")
+"""Where answers are of whoever asks, whose cookie a cache on the way does not look at."""
+
+UNKEPT = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""No cache keeps such an answer, and no browser takes it for a page."""
 
 
 class RequestId:
@@ -20,8 +26,10 @@ class RequestId:
         if scope["type"] == "http":
             request_id = scope[REQUEST_ID] = uuid7()
             send = scope[RESPONSE] = Response(send)
-            named = b"req_" + request_id.encode()
+            named = request_name(request_id).encode()
             send.headers.append((b"x-request-id", named))
+            if scope["path"].startswith(PRIVATE):
+                send.defaults = UNKEPT
             if scope["path"].startswith("/v1/messages"):
                 send.headers.append((b"request-id", named))  # Anthropic's SDKs look for it here
         await self._app(scope, receive, send)

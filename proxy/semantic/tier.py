@@ -243,7 +243,7 @@ class MeaningTier:
             entry.partition, entry.id, entry.question, meaning.vector, entry.expires_at
         )
         self._kept += 1
-        if self._kept % SIZED == 1:  # to ask a server each time would be dear
+        if self._kept <= SIZED or self._kept % SIZED == 0:  # to ask a server each time is dear
             self.entries = await vectors.size()
 
     def learn(self, visit: Visit, fresh: Entry) -> None:

@@ -98,3 +98,10 @@ def test_long_messages_are_cut() -> None:
 def test_what_is_no_answer_goes_elsewhere() -> None:
     assert invalid_reply("x").retry is R.NEXT_TARGET
     assert interrupted().retry is R.SAME_TARGET
+
+
+def test_an_upstream_s_words_are_cut() -> None:
+    long = "x" * 10_000
+    failure = classify(400, Complaint(long, type=long, code=long, param=long))
+    assert len(failure.message) == 2000
+    assert failure.type == failure.code == failure.param == "x" * 100

@@ -316,6 +316,7 @@ async def _say_it_wrongly(nest: Nest) -> None:
         for method, path, who, body in (
             ("POST", "/api/v1/login", {}, {"email": "user@example.com", "password": value}),
             ("POST", "/v2/login/access-token", {}, {"username": [LOST], "password": value}),
+            ("POST", "/api/v1/login", {}, {"key": value}),
             ("POST", "/api/v1/users", MASTERLY, {"email": "n@example.com", "password": value}),
             ("PATCH", f"/api/v1/users/{other.id}", MASTERLY, {"password": value}),
             ("POST", f"{me}/password", user, {"old": value, "new": NEW_PASSWORD}),
@@ -401,6 +402,8 @@ async def _look_everywhere(nest: Nest) -> None:
         "/v2/admin/llm-keys", "/v2/llm-models", "/api/v1/usage/requests?limit=500",
         "/api/v1/usage/export?format=jsonl", "/api/v1/usage/export?format=csv",
         "/api/trpc/llmAnalytics.summary", "/api/trpc/llmAnalytics.circuitBreakerStatus",
+        "/", "/api/v1/config", "/api/v1/budgets", "/api/v1/session", "/api/v1/usage/series",
+        "/api/v1/playground/models",
     ):  # fmt: skip
         answer = await nest.ask("GET", path, MASTERLY)
         assert answer.status == 200, (path, answer.body)

@@ -33,12 +33,13 @@ from tests.e2e.people import (
 from tests.fakes.upstream import Upstream
 
 NOBODIES = frozenset({"none", "garbage", "forged", "wrong service key", "switched off"})
-KNOWN = frozenset({"key", "owned key", "user", "cookie", "service", "admin", "master"})
+COOKIES = frozenset({"cookie", "master's cookie"})
+KNOWN = frozenset({"key", "owned key", "user", "service", "admin", "master"}) | COOKIES
 EVERYBODY = NOBODIES | KNOWN
-DATA = KNOWN - {"cookie"}
-PEOPLE = frozenset({"user", "cookie", "admin", "master"})
-OPERATORS = frozenset({"service", "admin", "master"})
-ADMINS = frozenset({"admin", "master"})
+DATA = KNOWN - COOKIES
+ADMINS = frozenset({"admin", "master", "master's cookie"})
+PEOPLE = ADMINS | {"user", "cookie"}
+OPERATORS = ADMINS | {"service"}
 
 MAY: dict[str, frozenset[str]] = {
     # The data plane: no cookie.
@@ -65,6 +66,14 @@ MAY: dict[str, frozenset[str]] = {
     "POST /api/v1/login": EVERYBODY,
     "POST /api/v1/logout": EVERYBODY,
     "GET /metrics": EVERYBODY,  # from this machine; see below
+    "GET /": EVERYBODY,
+    "GET /ui/{name:path}": EVERYBODY,
+    # The dashboard.
+    "GET /api/v1/session": KNOWN,
+    "GET /api/v1/config": ADMINS,
+    "GET /api/v1/budgets": PEOPLE,
+    "POST /api/v1/playground/chat/completions": KNOWN,
+    "GET /api/v1/playground/models": KNOWN,
     # Accounts.
     "GET /api/v1/users/me": PEOPLE,
     "POST /api/v1/users/me/password": PEOPLE,
@@ -126,7 +135,9 @@ MAY: dict[str, frozenset[str]] = {
     "GET /api/v1/usage/by-task": KNOWN,
     "GET /api/v1/usage/by-key": KNOWN,
     "GET /api/v1/usage/daily": KNOWN,
+    "GET /api/v1/usage/series": KNOWN,
     "GET /api/v1/usage/requests": KNOWN,
+    "GET /api/v1/usage/requests/{id}": KNOWN,
     "GET /api/v1/usage/export": KNOWN,
     "GET /api/v1/usage/forecast": KNOWN,
     "GET /v2/billing/usage/my-usage": KNOWN,
@@ -166,7 +177,8 @@ ANONYMOUS = frozenset({
     "POST /v1/responses", "POST /v1/images/generations", "POST /v1/audio/transcriptions",
     "POST /v1/audio/speech", "POST /v1/moderations", "POST /v1/messages",
     "POST /v1/messages/count_tokens", "GET /v1/models", "GET /v1/models/{name:path}",
-    "GET /health/providers", "GET /api/v1/health/providers",
+    "GET /health/providers", "GET /api/v1/health/providers", "GET /api/v1/session",
+    "POST /api/v1/playground/chat/completions", "GET /api/v1/playground/models",
 })  # fmt: skip
 """What a caller without a key may do beside what is open, where `auth.anonymous` is on."""
 
@@ -242,7 +254,15 @@ async def callers(gateway: Gateway) -> dict[str, dict[str, str]]:
         "service": SERVICE,
         "admin": admin.bearer,
         "master": MASTERLY,
+        "master's cookie": await master_cookie(gateway),
     }
+
+
+async def master_cookie(gateway: Gateway) -> dict[str, str]:
+    """The session of who logged in with the master key."""
+    answer = await ask(gateway, "POST", "/api/v1/login", body={"key": MASTER})
+    assert answer.status == 200, answer.body
+    return {"cookie": answer.headers["set-cookie"].split(";")[0]}
 
 
 @asynccontextmanager
@@ -310,7 +330,7 @@ def _wrong(name: str, caller: str, verb: str, status: int, body: bytes) -> Itera
 
 def _is_data_cookie(name: str, caller: str) -> bool:
     """On the data plane a cookie is nothing."""
-    return caller == "cookie" and " /v1/" in name
+    return caller in COOKIES and " /v1/" in name
 
 
 async def test_no_other_method_reaches_a_route(tmp_path: Path) -> None:
@@ -350,7 +370,7 @@ async def test_metrics_are_open_to_this_machine_alone(tmp_path: Path) -> None:
             answer = await ask(gateway, "GET", "/metrics", by_proxy)
             assert answer.status in (200, 401, 403)
             let_in |= {caller} if answer.status == 200 else set()
-    assert let_in == OPERATORS
+    assert let_in == OPERATORS - COOKIES  # at the root, where scrapers come
 
 
 async def test_an_anonymous_caller_has_the_data_plane_and_nothing_else(tmp_path: Path) -> None:

@@ -401,3 +401,98 @@ async def test_garbage_opens_nothing_and_breaks_nothing(house: House) -> None:
         asyncio.run_coroutine_threadsafe(tried(method, headers), loop).result(30)
 
     await asyncio.to_thread(each)
+
+
+class TestMasterSession:
+    """A token that stands for the master key."""
+
+    async def test_it_is_the_admin_without_an_account(self, house: House) -> None:
+        token = house.auth.issue_master().text
+        assert await house.auth.identify(bearer(token)) == Principal(Role.ADMIN)
+        assert await house.auth.identify({b"x-api-key": token.encode()}) == Principal(Role.ADMIN)
+        cookie = {b"cookie": b"session=" + token.encode(), b"host": b"gate.test"}
+        assert await house.auth.identify_at("POST", cookie) == Principal(Role.ADMIN)
+        assert await refused(house, cookie)  # the data plane takes no cookie
+        with pytest.raises(Forbidden):
+            await house.auth.identify_at("POST", cookie | {b"origin": b"https://evil.test"})
+
+    async def test_the_master_key_alone_is_right(self, house: House) -> None:
+        assert house.auth.is_master(MASTER)
+        for key in ("", MASTER[:-1], MASTER + "x", "svc-one", "\ud800", "é"):
+            assert not house.auth.is_master(key)
+
+    def another(self, house: House, master: str, secret: str | None = None) -> Authenticator:
+        """Over the same stores, with another master key or secret of tokens."""
+        tokens = house.tokens if secret is None else Tokens(SecretStr(secret), 3600)
+        return Authenticator(
+            house.keys,
+            SecretStr(master),
+            users=house.users,
+            tokens=tokens,
+            revoked=house.revoked,
+        )
+
+    async def test_another_master_key_ends_it(self, house: House) -> None:
+        token = house.auth.issue_master().text
+        await house.auth.identify(bearer(token))  # its signature is remembered
+        changed = self.another(house, "sk-master-another")
+        with pytest.raises(Unauthenticated):
+            await changed.identify(bearer(token))
+        assert await refused(house, bearer(changed.issue_master().text))
+        assert not await refused(house, bearer(token))
+
+    async def test_another_secret_ends_it(self, house: House) -> None:
+        token = self.another(
+            house, MASTER, "another-secret-of-forty-characters-01234"
+        ).issue_master()
+        assert await refused(house, bearer(token.text))
+
+    async def test_one_that_was_revoked(self, house: House) -> None:
+        token, other = house.auth.issue_master(), house.auth.issue_master()
+        session = await house.auth.session("GET", bearer(token.text))
+        assert session is not None
+        assert (session.user, session.claims.id) == (None, token.id)
+        await house.revoked.revoke(token.id, token.expires_at)
+        assert await refused(house, bearer(token.text))
+        assert not await refused(house, bearer(other.text))
+
+    async def test_who_has_the_secret_of_tokens_has_no_master_key(self, house: House) -> None:
+        """It may be shared with what gives out tokens of users; none of those is an admin's. What
+        was seen of one session opens no other, and does not make it last."""
+        secret = "jwt-secret-of-forty-characters-012345678"
+        seen = jwt.decode(house.auth.issue_master().text, options={"verify_signature": False})
+        assert seen["sub"] == "master"
+        good = {**seen}
+        for change in (
+            {"proof": None},
+            {"proof": ""},
+            {"proof": 5},
+            {"proof": "0" * 32},
+            {"proof": seen["proof"][:-1]},
+            {"proof": seen["proof"].upper() + " "},
+            {"proof": "\u00e9" * 32},
+            {"jti": "0" * 32},
+            {"exp": seen["exp"] + 3600},
+            {"exp": seen["exp"] - 1},
+        ):
+            said = {k: v for k, v in (good | change).items() if v is not None}
+            forged = jwt.encode(said, secret, "HS256")
+            assert await refused(house, bearer(forged)), change
+        assert not await refused(house, bearer(jwt.encode(good, secret, "HS256")))
+
+    async def test_an_expired_one(self, house: House) -> None:
+        past = Tokens(SecretStr("jwt-secret-of-forty-characters-012345678"), -5)
+        assert await refused(house, bearer(past.issue_master(MASTER.encode()).text))
+
+    async def test_a_users_token_with_its_proof_stays_the_users(self, house: House) -> None:
+        said = jwt.decode(house.auth.issue_master().text, options={"verify_signature": False})
+        said["sub"] = ann_of(house).id
+        token = jwt.encode(said, "jwt-secret-of-forty-characters-012345678", "HS256")
+        assert (await house.auth.identify(bearer(token))).role is Role.USER
+
+    async def test_nobody_says_what_it_is(self, house: House) -> None:
+        token = house.auth.issue_master()
+        claims = house.tokens.read(token.text)
+        assert claims is not None
+        assert claims.proof not in repr(claims) + repr(token)
+        assert MASTER not in repr(house.auth)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from proxy.client import CONNECTION, Client
+from proxy.client import CONNECTION, Client, when_lost
 from proxy.lifeline import Cut, Lifeline, Severed, Watch
 from proxy.response import RESPONSE, Response
 
@@ -87,4 +87,18 @@ async def test_nothing_is_watched_after_the_end() -> None:
     await made.start(200, [])
     assert made.started
     await lifeline.guard(made.end(b""))
+    assert line.on_lost is None
+
+
+def test_who_works_for_a_client_is_told_that_it_left() -> None:
+    line = Line()
+    left: list[bool] = []
+    with when_lost(line, lambda: left.append(True)):
+        assert line.on_lost is not None
+        line.on_lost()
+    assert line.on_lost is None
+    line.is_lost = True
+    with pytest.raises(ZeroDivisionError), when_lost(line, lambda: left.append(False)):
+        raise ZeroDivisionError
+    assert left == [True, False], "one that left before is told of at once"
     assert line.on_lost is None

@@ -31,3 +31,9 @@ def test_the_tree_is_drawn_in_full() -> None:
 def test_no_error_is_a_409(kind: type[errors.TurnoutError]) -> None:
     # but where the data plane never comes: OpenAI's SDKs would try again
     assert (kind.status == 409) == (kind is errors.Conflict)
+
+
+def test_what_was_sent_is_not_told_back_whole() -> None:
+    error = errors.NotFound("x" * 10_000, param="p" * 10_000)
+    assert error.message == str(error) == "x" * 4000 + " …"
+    assert error.param == "p" * 200 + " …"

@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from proxy.ids import earliest, uuid7
+from proxy.ids import earliest, request_name, uuid7
 
 
 def test_they_are_uuids_of_version_7() -> None:
@@ -19,3 +19,8 @@ def test_they_are_all_different() -> None:
 def test_they_come_after_the_earliest_of_their_time() -> None:
     now = time.time()
     assert earliest(now - 1) < uuid7() < earliest(now + 10)
+
+
+def test_a_request_is_named_once() -> None:
+    assert request_name("0199") == "req_0199"
+    assert request_name("req_0199") == "req_0199"

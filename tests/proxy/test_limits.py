@@ -333,6 +333,13 @@ async def test_a_budget_that_is_spent() -> None:
     await take(limited, limits, ask, id="b")
 
 
+async def test_a_long_wait_is_told_in_days() -> None:
+    limits, limited = Limits(budget=Budget(15_000)), limiter(Clock(NOON))
+    with pytest.raises(BudgetExceeded, match="it begins anew in 9d12h0m0s") as caught:  # 1 March
+        await take(limited, limits, chat(max_tokens=100), id="a")
+    assert caught.value.headers["retry-after"] == "820800"
+
+
 async def test_fifty_and_more_at_the_last_cent() -> None:
     """FAULTS 16: reservations never pass the cap; what is not used is free again."""
     limits, limited, ask = Limits(budget=Budget(10_000_000)), limiter(), chat(max_tokens=500)

@@ -1,6 +1,7 @@
 """The configuration in force is swapped whole or not at all. The watching itself:
 tests/e2e/test_data_plane.py, TestReload."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,52 @@ def test_reload(tmp_path: Path) -> None:
     path.write_text("server: {port: 2}")
     holder.reload()
     assert holder.error is None
+
+
+def test_what_is_as_if_not_written_is_told_at_a_reload(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("server: {port: 1}")
+    holder = live(path)
+    path.write_text("alerts: {secret: '${NOWHERE}'}")
+    with caplog.at_level("INFO", "turnout.config"):
+        holder.reload()
+    assert "alerts.secret is as if not written: NOWHERE is not set" in caplog.messages
+
+
+def test_each_fault_is_a_line_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("server: {port: 1}")
+    holder = live(path)
+    path.write_text("server: {prot: 3}\nlimits: {rpx: 1}")
+    holder.reload()
+    said = [each.getMessage() for each in caplog.records if each.name.startswith("turnout")]
+    assert len(said) >= 2
+    assert not any("\n" in line for line in said)
+    assert "prot" in "".join(said)
+    assert "rpx" in "".join(said)
+
+
+async def test_a_mounted_config_map_is_swapped(tmp_path: Path) -> None:
+    """Kubernetes turns the link `..data` to a new folder; `config.yaml` is a link into it."""
+    for number in (1, 2):
+        (tmp_path / f"..{number}").mkdir()
+        (tmp_path / f"..{number}" / "config.yaml").write_text(f"server: {{port: {number}}}")
+    (tmp_path / "..data").symlink_to("..1")
+    path = tmp_path / "config.yaml"
+    path.symlink_to("..data/config.yaml")
+    holder = doubled(path, {"a": "up/a"})
+    holder.put(load(path, {}))
+    watching = asyncio.ensure_future(holder.watch(path))
+    await asyncio.sleep(0.5)
+    (tmp_path / "..data_tmp").symlink_to("..2")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    async with asyncio.timeout(10):
+        while holder.file.server.port != 2:
+            await asyncio.sleep(0.05)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
 
 def doubled(path: Path, found: dict[str, str]) -> Live:

@@ -81,7 +81,7 @@ def test_a_token_says_whose_it_is() -> None:
     assert said["exp"] - said["iat"] == 3600
     assert token.text not in repr(token)
     read = tokens().read(token.text)
-    assert read == ("user_1", token.id, 1234, said["exp"])
+    assert read == ("user_1", token.id, 1234, said["exp"], "")
     assert tokens().issue(ANN).id != token.id
 
 
@@ -91,6 +91,7 @@ def test_one_made_by_hand_is_read() -> None:
         "j",
         5,
         99_999_999_999,
+        "",
     )
 
 

@@ -163,7 +163,17 @@ def test_items_of_responses_that_are_no_messages() -> None:
 
 @pytest.mark.parametrize(
     ("text", "is_fit"),
-    [("ab", False), ("abc", True), ("a" * 600, True), ("a" * 601, False), ("", False)],
+    [
+        ("", False),
+        ("ab", False),
+        ("first", False),
+        ("test 1", False),
+        ("7 prime?", False),
+        ("bmi formula", True),
+        ("日本の首都は", True),
+        ("ab" * 298 + " ab.", True),
+        ("ab" * 298 + " ab..", False),
+    ],
 )
 def test_how_long_a_question_is(text: str, is_fit: bool) -> None:
     found = read(messages=[{"role": "user", "content": text}])
@@ -199,7 +209,7 @@ def test_words_that_lean_on_the_moment(text: str) -> None:
         "My name is Zoe, greet me",
         "Write to zoe@example.com",
         "Call me on +49 170 1234567",
-        "Charge 4111 1111 1111 1111",
+        "Charge the card 4111 1111 1111 1111",
     ],
 )
 def test_words_that_lean_on_the_person(text: str) -> None:

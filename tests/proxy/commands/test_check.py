@@ -13,6 +13,30 @@ def test_a_valid_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.startswith("c.yaml is valid: ")
 
 
+def test_what_it_counts_and_what_is_as_if_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    (tmp_path / "c.yaml").write_text(
+        "providers:\n"
+        "  up: {dialect: openai, base_url: 'http://127.0.0.1:9/v1'}\n"
+        "  down: {dialect: openai, base_url: 'http://127.0.0.1:9/v1', api_key: '${NOWHERE}'}\n"
+        "models: {one: up/m}\n"
+        "tasks: {mine: {targets: [up/m]}, simple: {targets: [up/m]}}\n"
+        "alerts: {webhook: 'http://127.0.0.1:9/', secret: '${NOWHERE}'}\n"
+    )
+    assert main(["check", str(tmp_path / "c.yaml")]) == 0
+    said, *notes = capsys.readouterr().out.splitlines()
+    # 20 are shipped, of which the file says one anew.
+    assert said.startswith(
+        "c.yaml is valid: 2 providers (1 on), 1 model, 21 tasks (19 built in), version "
+    )
+    assert notes == [
+        "  provider down is off: NOWHERE is not set",
+        "  alerts.secret is as if not written: NOWHERE is not set",
+    ]
+
+
 def test_a_faulty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.yaml").write_text("server:\n  prot: 1\nretry: {attempts: x}\n")
     assert main(["check", str(tmp_path / "c.yaml")]) == 1

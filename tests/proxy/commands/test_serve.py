@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from proxy.__main__ import main
-from proxy.commands.serve import _banner, _first_key
+from proxy.commands.serve import _banner, _filled, _first_key
 from proxy.config import load
 from proxy.home import Home
 
@@ -20,7 +20,8 @@ async def test_the_first_key_is_made_once(tmp_path: Path) -> None:
 
 def test_the_banner(tmp_path: Path) -> None:
     config, home = load(None, {}), Home(tmp_path / "home")
-    first = _banner(config, home, "sk-1").format(url="http://x/v1")
+    first = _filled(_banner(config, home, "sk-1"), "http://x/v1")
+    assert "  web page: http://x/  (the dashboard)" in first.splitlines()
     assert "export OPENAI_BASE_URL=http://x/v1 OPENAI_API_KEY=sk-1" in first.splitlines()
     assert "provider openai is off: OPENAI_API_KEY is not set" in first
     assert "export" not in _banner(config, home, None)

@@ -11,14 +11,15 @@ from proxy.__main__ import main
 from proxy.ledger.books import Books
 from proxy.ledger.writer import Writer
 from proxy.storage.engine import open_database
+from proxy.types import Principal, Record, Role
 from tests.proxy.ledger.records import record
 
 
-async def fill(home: Path) -> None:
+async def fill(home: Path, *more: Record) -> None:
     engine = await open_database("sqlite:///turnout.db", home)
     writer = Writer(Books(engine))
     await writer.start()
-    for made in (record(), record(), record(model="other")):
+    for made in (record(), record(), record(model="other"), *more):
         writer.submit(made)
     await writer.stop()
     await engine.dispose()
@@ -27,6 +28,25 @@ async def fill(home: Path) -> None:
 def test_empty_books(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["usage", "--days", "7"]) == 0
     assert "no requests in the last 7 days" in capsys.readouterr().out
+
+
+def test_the_table_has_names_of_keys_and_hits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", "create", "--name", "demo", "--json"]) == 0
+    made = orjson.loads(capsys.readouterr().out)["id"]
+    hit = record(principal=Principal(Role.KEY, made), cached=True)
+    asyncio.run(fill(tmp_path / "home", hit, record(principal=Principal(Role.ADMIN))))
+    assert main(["usage", "--by", "key"]) == 0
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert head.split("  ")[-1].strip() == "avg ms"
+    assert "  errors  hits  input  of it cached  output  " in head
+    assert sorted(line.split()[:5] for line in lines) == [
+        ["(none)", "1", "0", "0", "10"],
+        ["demo", f"({made})", "1", "0", "1"],
+        ["key_1", "3", "0", "0", "30"],
+        ["total", "5", "0", "1", "50"],
+    ]
 
 
 def test_the_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

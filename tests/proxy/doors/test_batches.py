@@ -1,70 +1,90 @@
-"""Many jobs, some at a time, each told of as it is done."""
+"""Lines of JSON that come while the calls are under way."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
-import pytest
+import orjson
+from starlette.types import Message
 
-from proxy.client import Heard
-from proxy.doors.batches import Batch, Done, Job, error_of
-from proxy.errors import LimitExceeded, NotFound
-
-
-def job(result: Any, running: list[int], most: list[int]) -> Job:
-    async def work(client: Heard) -> Any:
-        running.append(1)
-        most.append(len(running))
-        await asyncio.sleep(0.001)
-        running.pop()
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    return work
+from proxy.batches import Batch
+from proxy.client import CONNECTION, Heard
+from proxy.doors.batches import Lines, error_of, streamed
+from proxy.errors import LimitExceeded
 
 
-@pytest.mark.parametrize("concurrency", [1, 3, 50])
-async def test_so_many_at_a_time(concurrency: int) -> None:
-    running: list[int] = []
-    most: list[int] = []
-    batch = Batch([job(n, running, most) for n in range(20)], concurrency)
-    done = [each async for each in batch.results()]
-    assert sorted(done) == [Done(n, n, None) for n in range(20)]
-    assert max(most) == min(concurrency, 20)
+class Line:
+    """A connection that a test holds in its hand."""
+
+    is_lost = False
+    is_full = False
+    on_lost: Any = None
+
+    def abort(self) -> None:
+        pass
 
 
-async def test_an_error_is_that_jobs_alone() -> None:
-    error = NotFound("there is none")
-    batch = Batch([job(1, [], []), job(error, [], []), job(3, [], [])], 1)
-    done = [each async for each in batch.results()]
-    assert [(each.answer, each.error) for each in done] == [(1, None), (None, error), (3, None)]
+async def sent(response: Any, line: Line) -> list[Message]:
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await response({"type": "http", "extensions": {CONNECTION: line}}, None, send)
+    return messages
 
 
-async def test_a_fault_of_ours_is_that_jobs_alone(caplog: pytest.LogCaptureFixture) -> None:
-    batch = Batch([job(ZeroDivisionError(), [], []), job(2, [], [])], 1)
-    first, second = [each async for each in batch.results()]
-    assert (first.error.status, first.error.code) == (500, "internal_error")  # type: ignore[union-attr]
-    assert second.answer == 2
-    assert "ZeroDivisionError" in caplog.text
+async def test_each_result_is_a_line_with_the_progress_and_the_sums_come_last() -> None:
+    async def job(_: Heard) -> str:
+        return "done"
+
+    line = Line()
+    batch = Batch([job, job], 1)
+    response = streamed(batch, lambda done: {"index": done.place}, lambda done: {"n": len(done)})
+    start, *parts, end = await sent(response, line)
+    assert start["status"] == 200
+    assert (b"content-type", b"application/x-ndjson") in start["headers"]
+    assert b"content-length" not in dict(start["headers"])
+    assert [orjson.loads(part["body"]) for part in parts] == [
+        {"index": 0, "done": 1, "total": 2},
+        {"index": 1, "done": 2, "total": 2},
+        {"summary": {"n": 2}},
+    ]
+    assert all(part["more_body"] and part["body"].endswith(b"\n") for part in parts)
+    assert (end["body"], end["more_body"]) == (b"", False)
+    assert line.on_lost is None
 
 
-async def test_nothing_is_begun_once_nobody_wants_it() -> None:
-    begun: list[Heard] = []
+async def test_a_client_that_leaves_ends_it() -> None:
+    line, begun = Line(), asyncio.Event()
 
-    async def work(client: Heard) -> None:
-        begun.append(client)
+    async def job(client: Heard) -> None:
+        begun.set()
         while not client.gone:
             await asyncio.sleep(0.001)
 
-    batch = Batch([work] * 10, 2)
-    results = batch.results()
-    first = asyncio.ensure_future(anext(results))
-    while len(begun) < 2:
-        await asyncio.sleep(0.001)
-    batch.leave()
-    await first
-    await results.aclose()
-    assert len(begun) == 2
+    batch = Batch([job] * 5, 1)
+    response = streamed(batch, lambda done: {"index": done.place}, lambda done: {})
+    sending = asyncio.ensure_future(sent(response, line))
+    await asyncio.wait_for(begun.wait(), 5)
+    line.on_lost()
+    _, *parts, _ = await asyncio.wait_for(sending, 5)
+    assert [part["body"] for part in parts] == [
+        b'{"index":0,"done":1,"total":5}\n',
+        b'{"summary":{}}\n',
+    ]
+
+
+async def test_one_that_has_left_before_is_heard_too() -> None:
+    line, left = Line(), []
+    line.is_lost = True
+
+    async def nothing() -> AsyncGenerator[bytes, None]:
+        assert left == [True]
+        yield b"{}\n"
+
+    await sent(Lines(nothing(), lambda: left.append(True)), line)
+    assert left == [True]
 
 
 def test_an_error_among_results_says_its_status() -> None:

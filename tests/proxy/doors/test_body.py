@@ -64,3 +64,14 @@ def test_what_does_not(endpoint: Endpoint, body: dict[str, Any], param: str) -> 
     with pytest.raises(InvalidRequest) as caught:
         bodies.check(endpoint, body)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("endpoint", list(Endpoint))
+def test_a_model_s_name_is_no_longer_than_a_header_may_be(endpoint: Endpoint) -> None:
+    with pytest.raises(InvalidRequest, match="512 characters at most") as caught:
+        bodies.check(endpoint, {**WHOLE, "model": "m" * 513})
+    assert caught.value.param == "model"
+    bodies.check(endpoint, {**WHOLE, "model": "m" * 512})
+
+
+WHOLE = {"messages": [{"role": "user"}], "input": "x", "prompt": "x", "max_tokens": 1}

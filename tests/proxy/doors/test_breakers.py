@@ -75,6 +75,21 @@ async def test_what_is_not_understood_closes_nothing(
         assert (await gateway.post(CHAT)).error == (503, "upstream_error", "circuit_open")
 
 
+async def test_those_of_a_provider_that_is_gone_are_not_shown(tmp_path: Path) -> None:
+    async with Upstream() as up, running(tmp_path, CONFIG.format(url=up.base_url)) as gateway:
+        assert (await gateway.post(CHAT)).status == 200
+        gateway.config.write_text(CONFIG.format(url=up.base_url).replace("  up:", "  other:"))
+        async with asyncio.timeout(10):
+            while (await gateway.post({**CHAT, "model": "other/m"})).status != 200:
+                await asyncio.sleep(0.1)
+        shown = (await gateway.call("GET", "/api/v1/breakers")).json["breakers"]
+        assert [one["name"] for one in shown] == [
+            "credential/other#0",
+            "deployment/other/m",
+            "provider/other",
+        ]
+
+
 async def test_the_words_of_each_state(tmp_path: Path) -> None:
     text = CONFIG.replace("open: 60s", "open: 200ms")
     async with Upstream() as up, running(tmp_path, text.format(url=up.base_url)) as gateway:

@@ -16,8 +16,9 @@ from adapters.base import Endpoint, Usage
 from proxy.cache.counts import Counts
 from proxy.cache.report import MeaningReport, Point, WrongRate
 from proxy.cache.types import Entry, Tier
+from proxy.config_types import SemanticSection
 from proxy.doors.api import fault_at, validated
-from proxy.doors.cache import WhatGoes, _booked, _counts, _purge, _semantic
+from proxy.doors.cache import WhatGoes, _booked, _counts, _promised, _purge, _semantic
 from proxy.errors import Unprocessable
 from proxy.ledger.analytics import NOTHING
 from tests.e2e.gateway import MASTER, Answer, Gateway, running
@@ -108,6 +109,9 @@ async def test_before_anything_was_asked(gateway: Gateway) -> None:
             "curve": [],
             "shadow": {"requests": 0, "usd": 0.0},
             "certified": False,
+            "floor": 0.6,
+            "max_wrong": 0.01,
+            "threshold": None,
         },
         "ledger": {"days": 30, "requests": 0, "cached": 0, "saved_usd": 0.0, "shadow_usd": 0.0},
     }
@@ -164,6 +168,13 @@ def test_checks_are_taken_off_what_was_saved() -> None:
     found = _counts(counts, REPORT)
     assert (found["saved_usd"], found["net_saved_usd"]) == (0.003, 0.002)
     assert (found["hits"], found["hit_rate"]) == ({"exact": 0, "semantic": 1}, 0.25)
+
+
+def test_what_is_promised_and_what_is_served_from_for_it() -> None:
+    for most, threshold in ((0.01, 0.97), (0.05, None), (0.02, None)):
+        settings = SemanticSection(max_wrong=most, floor=0.7)
+        expected = {"floor": 0.7, "max_wrong": most, "threshold": threshold}
+        assert _promised(settings, REPORT) == expected
 
 
 def test_the_tier_by_meaning() -> None:

@@ -1,7 +1,8 @@
 """How bytes and headers become a call; the door itself is tested over sockets in tests/e2e."""
 
 from adapters.base import Endpoint
-from proxy.doors.call import _understand, first_of_each
+from proxy.doors.call import _understand
+from proxy.doors.controls import first_of_each
 from proxy.types import Principal, Role
 
 KEY = Principal(Role.KEY, "key_1")

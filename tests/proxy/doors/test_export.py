@@ -10,7 +10,7 @@ import orjson
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.doors.export import exported, time_text, usd_text
+from proxy.doors.export import exported, usd_text
 from proxy.ledger.analytics import Chosen
 from proxy.ledger.books import Books
 from tests.proxy.ledger.synthetic import request
@@ -78,9 +78,3 @@ async def test_json_is_as_it_was(engine: AsyncEngine) -> None:
 )
 def test_money(nano: int | None, text: str | None) -> None:
     assert usd_text(nano) == text
-
-
-def test_times() -> None:
-    assert time_text(0) == "1970-01-01T00:00:00.000Z"
-    assert time_text(NOW) == "2026-04-21T12:00:00.123Z"
-    assert time_text(1_709_164_800_007) == "2024-02-29T00:00:00.007Z"

@@ -1,16 +1,36 @@
 """Health: open, but for the providers."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.gateway import one_upstream, running
+from tests.e2e.gateway import Gateway, one_upstream, running
 
 DARK = """
   dark:
     {dialect: openai, base_url: "http://127.0.0.1:9", api_key: "${NO_SUCH_KEY}", models: [a, b]}
 """
 CONFIG = one_upstream("http://127.0.0.1:9/v1", DARK)
+
+
+async def test_health_does_not_tell_strangers_what_is_in_the_file(tmp_path: Path) -> None:
+    async with running(tmp_path, CONFIG) as gateway:
+        gateway.config.write_text(CONFIG + "models: {internal-name: [no-such-provider/m]}\n")
+        async with asyncio.timeout(20):
+            while (error := (await said(gateway))["config"]["error"]) is None:
+                await asyncio.sleep(0.05)
+        assert error == (
+            "the file that was saved last is not in force: GET /api/v1/config and the log say why"
+        )
+        told = await gateway.call("GET", "/api/v1/config")
+        assert "no-such-provider" in told.json["error"]
+
+
+async def said(gateway: Gateway) -> Any:
+    async with gateway.session.get(gateway.url + "/health") as reply:
+        return await reply.json()
 
 
 @pytest.mark.parametrize("prefix", ["", "/api/v1"])

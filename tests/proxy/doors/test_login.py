@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,14 @@ async def test_logging_out_with_the_cookie(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/v1/users/me", headers=stolen)).status_code == 401
 
 
+async def test_a_form_of_another_site_takes_no_cookie_away(client: httpx.AsyncClient) -> None:
+    """Its request comes without the cookie, so that there is no session to be seen."""
+    evil = {"origin": "https://evil.test", "sec-fetch-site": "cross-site"}
+    refused = await client.post("/api/v1/logout", headers=evil)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "csrf")
+    assert "set-cookie" not in refused.headers
+
+
 async def test_logging_out_with_a_bearer(client: httpx.AsyncClient, house: House) -> None:
     one, other = await house.token("ann@corp.test"), await house.token("ann@corp.test")
     assert (await client.post("/api/v1/logout", headers=one)).status_code == 204
@@ -306,6 +315,133 @@ async def test_garbage_is_no_fault_of_ours(house: House) -> None:
         assert asyncio.run_coroutine_threadsafe(work, loop).result(30) < 500
 
     await asyncio.to_thread(each)
+
+
+# With the master key.
+
+
+KEY = {"key": "sk-master-secret"}
+
+
+@pytest.mark.parametrize(
+    "sent", [{"json": KEY}, {"data": KEY}, {"json": KEY | {"grant_type": "x"}}]
+)
+async def test_the_master_key_logs_in(client: httpx.AsyncClient, sent: dict[str, Any]) -> None:
+    came = await client.post("/api/v1/login", **sent)
+    assert came.status_code == 200, came.text
+    said = came.json()
+    assert set(said) == {"access_token", "token_type", "expires_in", "user"}
+    assert said["user"] == {"id": "master", "email": None, "name": "master key", "role": "admin"}
+    assert (said["token_type"], said["expires_in"]) == ("bearer", 600)
+    assert came.headers["cache-control"] == "no-store"
+    morsel = SimpleCookie(came.headers["set-cookie"])["session"]
+    assert morsel.value == said["access_token"]
+    assert (morsel["httponly"], morsel["samesite"], morsel["path"]) == (True, "strict", "/")
+    assert (await client.get("/api/v1/users")).status_code == 200  # the cookie is an admin's
+    client.cookies.clear()
+    bearer = {"authorization": f"Bearer {said['access_token']}"}
+    assert (await client.get("/api/v1/users", headers=bearer)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["hunter2", "sk-master-secre", "sk-master-secrets", "SK-MASTER-SECRET", "svc-one", "é", " "],
+)
+async def test_another_key_does_not(client: httpx.AsyncClient, key: str) -> None:
+    came = await client.post("/api/v1/login", json={"key": key})
+    assert (came.status_code, came.json()["error"]["code"]) == (401, "invalid_credentials")
+    assert "set-cookie" not in came.headers
+    assert key not in came.text or len(key) < 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        KEY | {"email": "ann@corp.test"},
+        KEY | {"username": "ann@corp.test"},
+        KEY | {"password": PASSWORD},
+        KEY | RIGHT,
+        {"key": None},
+        {"key": ""},
+        {"key": 5},
+        {"key": ["sk-master-secret"]},
+        {"key": "x" * 1025},
+    ],
+)
+async def test_a_key_comes_alone_and_is_a_text(
+    client: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    came = await client.post("/api/v1/login", json=body)
+    assert (came.status_code, came.json()["error"]["param"]) == (422, "key")
+    assert "sk-master-secret" not in came.text
+    assert "set-cookie" not in came.headers
+
+
+async def test_five_wrong_keys_a_minute(client: httpx.AsyncClient, house: House) -> None:
+    for _ in range(5):
+        assert (await client.post("/api/v1/login", json={"key": "wrong"})).status_code == 401
+    came = await client.post("/api/v1/login", json=KEY)
+    assert (came.status_code, came.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert (await client.post("/api/v1/login", json=RIGHT)).status_code == 200
+    async with house.client("192.0.2.77") as elsewhere:
+        assert (await elsewhere.post("/api/v1/login", json=KEY)).status_code == 200
+
+
+async def test_a_page_elsewhere_logs_no_master_in(client: httpx.AsyncClient) -> None:
+    for headers in ({"origin": "https://evil.test"}, {"sec-fetch-site": "cross-site"}):
+        came = await client.post("/api/v1/login", json=KEY, headers=headers)
+        assert (came.status_code, came.json()["error"]["code"]) == (403, "csrf")
+        assert "set-cookie" not in came.headers
+
+
+async def test_the_masters_session_ends_by_logging_out(client: httpx.AsyncClient) -> None:
+    token = (await client.post("/api/v1/login", json=KEY)).json()["access_token"]
+    other = (await client.post("/api/v1/login", json=KEY)).json()["access_token"]
+    client.cookies.clear()
+    by_cookie = {"cookie": f"session={token}"}
+    evil = await client.post("/api/v1/logout", headers=by_cookie | {"origin": "https://evil.test"})
+    assert (evil.status_code, evil.json()["error"]["code"]) == (403, "csrf")
+    assert (await client.get("/api/v1/users", headers=by_cookie)).status_code == 200
+    ended = {"authorization": f"Bearer {token}"}
+    assert (await client.post("/api/v1/logout", headers=ended)).status_code == 204
+    assert (await client.get("/api/v1/users", headers=ended)).status_code == 401
+    assert (await client.get("/api/v1/users", headers=by_cookie)).status_code == 401
+    alive = {"authorization": f"Bearer {other}"}
+    assert (await client.get("/api/v1/users", headers=alive)).status_code == 200
+    assert (await client.get("/api/v1/users", headers=MASTER)).status_code == 200
+
+
+async def test_a_master_key_is_not_logged(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    await client.post("/api/v1/login", json=KEY)
+    await client.post("/api/v1/login", json={"key": "hunter2-wrong"})
+    assert "hunter2" not in caplog.text
+    assert "sk-master-secret" not in caplog.text
+    assert "eyJ" not in caplog.text
+
+
+async def test_who_is_in(client: httpx.AsyncClient, house: House) -> None:
+    user = house.users.by_email("ann@corp.test")
+    assert user is not None
+    made = await house.keys.create(user_id=user.id)
+    account = {"id": user.id, "email": "ann@corp.test", "name": "Ann"}
+    for headers, role, who, key in (
+        (MASTER, "admin", None, None),
+        ({"x-service-key": "svc-one"}, "service", None, None),
+        (await house.token("ann@corp.test"), "user", account, None),
+        ({"authorization": f"Bearer {made.secret}"}, "key", None, made.id),
+    ):
+        came = await client.get("/api/v1/session", headers=headers)
+        assert came.status_code == 200, came.text
+        expected = {"role": role, "user": who, "key_id": key, "version": version("turnout")}
+        assert came.json() == expected
+        assert came.headers["cache-control"] == "no-store"
+    assert (await client.get("/api/v1/session")).status_code == 401
+    await client.post("/api/v1/login", json=KEY)
+    said = (await client.get("/api/v1/session")).json()
+    assert (said["role"], said["user"], said["key_id"]) == ("admin", None, None)
 
 
 def test_the_models_have_schemas() -> None:

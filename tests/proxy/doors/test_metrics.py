@@ -109,6 +109,61 @@ async def test_what_a_process_has_done(gateway: Gateway, up: Upstream) -> None:
     assert not any(name.startswith("turnout_cache_semantic") for name, _ in found)
 
 
+async def test_requests_and_attempts(gateway: Gateway, up: Upstream) -> None:
+    assert await ask(gateway, "a") == 200
+    stream = {"model": "up/m", "stream": True, "messages": [{"role": "user", "content": "s"}]}
+    assert (await gateway.post(stream)).status == 200
+    up.script(fake.error_reply(500))
+    assert await ask(gateway, "b") == 502
+    assert (await gateway.post({"model": "no/x", "messages": []})).status == 400
+    assert (await gateway.post({}, headers={"authorization": "Bearer wrong"})).status == 401
+    assert (await gateway.call("GET", "/nowhere")).status == 404
+    await gateway.rows(4)
+    found = await scrape(gateway)
+
+    def served(**over: str) -> tuple[tuple[str, str], ...]:
+        given = {"operation": "chat", "provider": "up", "model": "m", "task": "", "code": ""}
+        return tuple(sorted((given | over).items()))
+
+    def sent(**over: str) -> tuple[tuple[str, str], ...]:
+        given = {
+            "gen_ai_operation_name": "chat", "gen_ai_provider_name": "up",
+            "gen_ai_request_model": "m", "turnout_provider": "up",
+        }  # fmt: skip
+        return tuple(sorted((given | over).items()))
+
+    good = sent(error_type="")
+    bad = sent(error_type="upstream_error")
+    expected: Values = {
+        ("turnout_requests_total", served()): 2,
+        ("turnout_requests_total", served(code="upstream_error")): 1,
+        ("turnout_requests_total", served(code="invalid_value", provider="", model="")): 1,
+        ("turnout_turned_away_total", (("code", "invalid_api_key"),)): 1,
+        ("turnout_turned_away_total", (("code", "not_found"),)): 1,
+        ("gen_ai_server_request_duration_seconds_count", good): 2,
+        ("gen_ai_server_request_duration_seconds_count", bad): 1,
+        ("gen_ai_server_time_to_first_token_seconds_count", good): 1,
+        ("gen_ai_client_operation_duration_seconds_count", good): 2,
+        ("gen_ai_client_operation_duration_seconds_count", bad): 1,
+        ("gen_ai_client_operation_time_to_first_chunk_seconds_count", good): 1,
+        ("gen_ai_client_token_usage_sum", sent(gen_ai_token_type="input")): 18,
+        ("gen_ai_client_token_usage_sum", sent(gen_ai_token_type="output")): 6,
+        ("gen_ai_client_token_usage_bucket", sent(gen_ai_token_type="input", le="4")): 0,
+        ("gen_ai_client_token_usage_bucket", sent(gen_ai_token_type="input", le="16")): 2,
+        ("turnout_spans_exported_total", ()): 0,
+        ("turnout_spans_dropped_total", ()): 0,
+    }
+    assert {name: found.get(name) for name in expected} == expected
+    cost = "turnout_cost_usd_total", (("model", "m"), ("provider", "up"), ("task", ""))
+    assert found[cost] == pytest.approx(78e-6)
+    ends = [
+        dict(labels)["le"]
+        for name, labels in found
+        if name == "gen_ai_client_token_usage_bucket" and ("gen_ai_token_type", "input") in labels
+    ]
+    assert ends[-2:] == ["67108864", "+Inf"]
+
+
 async def test_requests_under_way(gateway: Gateway, up: Upstream) -> None:
     go_on = asyncio.Event()
     up.script([fake.WaitFor(go_on), *fake.chat_reply()])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.doors.api import fault_at, validated
-from proxy.doors.providers import NewProvider, ProviderChange, iso
+from proxy.doors.providers import NewProvider, ProviderChange
 from proxy.errors import Unprocessable
 from proxy.registry import ProviderSpec
 from tests.e2e.gateway import MASTER, Answer, Gateway, running
@@ -254,11 +254,6 @@ def test_a_change_is_read_as_strictly(over: dict[str, Any], param: str) -> None:
     with pytest.raises(Unprocessable) as caught:
         validated(ProviderChange, over, FAULT)
     assert caught.value.param == param
-
-
-def test_times() -> None:
-    assert iso(1_700_000_000_123) == "2023-11-14T22:13:20.123Z"
-    assert iso(1_700_000_000_000) == "2023-11-14T22:13:20.000Z"
 
 
 # Over HTTP.

@@ -10,10 +10,10 @@ from urllib.parse import quote, urlsplit
 import orjson
 import pytest
 
+from proxy.batches import Batch
 from proxy.client import Heard
-from proxy.doors.batches import Batch
 from proxy.doors.openapi import document, operations
-from proxy.doors.trpc import Departure, Kind, Procedure, TrpcDoor, gathered
+from proxy.doors.trpc import Kind, Procedure, TrpcDoor, departure_of, gathered
 from proxy.doors.trpc_analytics import Days, RouterSummary
 from proxy.doors.trpc_figures import LedgerFigures
 from proxy.errors import InvalidRequest
@@ -340,7 +340,7 @@ async def test_every_batch_hears_that_the_client_left() -> None:
             await asyncio.sleep(0.001)
         raise InvalidRequest("left")
 
-    with Departure(line) as departure:
+    with departure_of(line) as departure:
         batches = [gathered(Batch([job] * 3, 1), departure) for _ in range(2)]
         working = asyncio.ensure_future(asyncio.gather(*batches))
         while len(begun) < 2:
@@ -361,7 +361,7 @@ async def test_a_client_that_has_left_before_is_heard_too() -> None:
     async def job(client: Heard) -> str:
         raise AssertionError("it was begun")
 
-    with Departure(line) as departure:
+    with departure_of(line) as departure:
         [found] = await gathered(Batch([job], 1), departure)
     assert type(found).__name__ == "Internal"
 

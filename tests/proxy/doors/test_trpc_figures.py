@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.doors import trpc_figures
-from proxy.doors.trpc_figures import Kept, LedgerFigures, owner_of
+from proxy.doors.owners import own_of
+from proxy.doors.trpc_figures import Kept, LedgerFigures
 from proxy.errors import DatabaseUnavailable, Forbidden
 from proxy.ledger.analytics import Owner
 from proxy.ledger.books import Books
@@ -28,13 +29,13 @@ from tests.proxy.ledger.records import record
     ],
 )
 def test_whose_figures(principal: Principal, owner: Owner | None) -> None:
-    assert owner_of(principal) == owner
+    assert own_of(principal) == owner
 
 
 @pytest.mark.parametrize("role", [Role.ANONYMOUS, Role.USER, Role.KEY])
 def test_who_is_nobody_sees_nothing(role: Role) -> None:
     with pytest.raises(Forbidden):
-        owner_of(Principal(role))
+        own_of(Principal(role))
 
 
 def of(key: str, user: str | None = None, **over: Any) -> Any:

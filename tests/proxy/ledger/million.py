@@ -85,6 +85,7 @@ ENDPOINTS = (
     "by-key",
     "daily",
     "forecast",
+    *(f"series?period={period}" for period in ("1h", "6h", "24h", "7d", "30d", "90d")),
     "requests",
     "requests?service=service-7",
     "requests?model=none",

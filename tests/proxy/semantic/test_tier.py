@@ -489,6 +489,12 @@ class TestLearn:
 
 
 class TestReport:
+    async def test_the_first_questions_are_counted_one_by_one(self) -> None:
+        world = World(CLOSE)
+        for number, question in enumerate((ASKED, CAPITAL, POEM), start=1):
+            await world.keep(question)
+            assert world.tier.report().entries == number
+
     async def test_it_counts_what_there_is(self) -> None:
         world = World(CLOSE)
         kept = await world.keep(ASKED, "Canberra is the capital of Australia.")

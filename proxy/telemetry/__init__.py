@@ -1,0 +1,1 @@
+"""What Turnout tells of itself: traces, counts for Prometheus, lines of log."""
