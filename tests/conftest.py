@@ -1,5 +1,7 @@
 """What every test shares."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -14,6 +16,12 @@ IMPATIENT = ("tests/chaos/", "tests/e2e/test_deployment.py", "tests/e2e/test_sha
 """What kills servers, or counts milliseconds: one after the other, were there ten processes."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: many tests wait for a clock or a process, so one more than there are cores."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `-n` a file's tests stay together, and so do all of those."""
     for item in items:

@@ -5,12 +5,12 @@ given again as JSON or as a stream, in the shape that its client speaks. Pure fu
 import orjson
 
 from adapters.answers.base import ODD, Shape, read_object, read_payloads
-from adapters.answers.chat import Chat
+from adapters.answers.chat import Chat, is_plain
 from adapters.answers.completions import Completions
 from adapters.answers.embeddings import Embeddings
 from adapters.answers.messages import Messages
 from adapters.answers.responses import Responses
-from adapters.base import Ask, Endpoint, Usage
+from adapters.base import Ask, Endpoint, JsonObject, Usage
 from adapters.completion import usage_object
 
 SHAPES: dict[Endpoint, Shape] = {
@@ -69,12 +69,17 @@ def unfit(ask: Ask, body: bytes) -> str | None:
     if shape is None:
         return "endpoint"
     try:
-        reason = shape.unfit(ask, read_object(body))
-        if reason is None and ask.endpoint in _STREAMED:
+        answer = read_object(body)
+        reason = shape.unfit(ask, answer)
+        if reason is None and ask.endpoint in _STREAMED and not _is_known(ask, answer):
             _rehearse(shape, ask, body)
         return reason
     except ODD:
         return "malformed"
+
+
+def _is_known(ask: Ask, answer: JsonObject) -> bool:
+    return ask.endpoint is Endpoint.CHAT and is_plain(answer)
 
 
 def _rehearse(shape: Shape, ask: Ask, body: bytes) -> None:

@@ -7,7 +7,7 @@ import orjson
 
 from adapters.answers.base import objects, split
 from adapters.answers.chat_stream import HeldMessage
-from adapters.answers.chunks import Writer, gather, renewed
+from adapters.answers.chunks import EVERY_CHUNK, Writer, gather, renewed
 from adapters.answers.fitness import Said, count_asked, form_of, given, judge
 from adapters.base import Ask, JsonObject, Usage
 from adapters.openai_shape import read_usage
@@ -21,6 +21,33 @@ _MEMBERS = frozenset(
     {"role", "content", "refusal", "thinking_blocks", "reasoning_details", "tool_calls", *_THOUGHTS}
 )
 """Members of a message that have their own place in the order of its chunks."""
+
+
+_PLAIN = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"}
+)
+_PLAIN_CHOICE = frozenset({"index", "message", "logprobs", "finish_reason"})
+_PLAIN_MESSAGE = frozenset({"role", "content", "refusal", "annotations"})
+
+
+def is_plain(answer: JsonObject) -> bool:
+    """Whether an answer that is fit is words alone, in the frame that every chunk has: what is
+    made of such a one is known without making it, a tenth of a request's CPU."""
+    if not answer.keys() <= _PLAIN or len(answer["choices"]) != 1:
+        return False
+    choice = answer["choices"][0]
+    message = choice["message"]
+    frame = (answer.get("id"), answer.get("model"), message.get("role"), message.get("content"))
+    return (
+        choice.keys() <= _PLAIN_CHOICE
+        and message.keys() <= _PLAIN_MESSAGE
+        and all(isinstance(value, str) for value in frame)
+        and isinstance(answer.get("created"), int)
+        and isinstance(answer.get("usage", {}), dict)
+        and isinstance(choice.get("finish_reason"), str)
+        and not (choice.get("logprobs") or message.get("annotations") or message.get("refusal"))
+        and all(isinstance(answer.get(name), str | None) for name in EVERY_CHUNK)
+    )
 
 
 class Chat:

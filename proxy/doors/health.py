@@ -1,5 +1,6 @@
 """Health, which is open, at the root and under `/api/v1`; of the providers, to who has a key."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -10,10 +11,7 @@ from proxy.config import Provider
 from proxy.doors.api import EVERYONE, Api, Asked, Operation, Strict, answer
 from proxy.live import Live
 
-NOT_IN_FORCE = (
-    "the file that was saved last is not in force: GET /api/v1/config and the log say why"
-)
-"""What everybody may know of it. Its faults name providers, paths and what else is in the file."""
+ELSEWHERE = "the file is not in force, and GET /api/v1/config and the log say why"
 
 
 class Books(Protocol):
@@ -133,7 +131,7 @@ class HealthDoor:
                 config=ConfigHealth(
                     version=self._live.current.config.version,
                     loaded_at=int(self._live.loaded_at),
-                    error=None if self._live.error is None else NOT_IN_FORCE,
+                    error=_told(self._live.error),
                 ),
             )
         )
@@ -158,6 +156,16 @@ class HealthDoor:
             is_enabled=not provider.off,
             models_count=len(provider.models),
         )
+
+
+def _told(error: str | None) -> str | None:
+    """What everybody may know of a file that does not load: the first line at fault, and its
+    section. The rest names providers, paths and what else is in the file."""
+    if error is None:
+        return None
+    where, _, fault = error.partition(": ")
+    section = re.match(r"\w+", fault)
+    return f"{where}: {section[0] if section else ''}: {ELSEWHERE}"
 
 
 def _open(path: str, handler: Any, summary: str, model: Any, *errors: int) -> Operation:

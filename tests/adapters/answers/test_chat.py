@@ -5,9 +5,11 @@ from typing import Any
 import orjson
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
 from adapters.answers import gather, replay, text_of, unfit, usage_of
+from adapters.answers.chat import is_plain
 from adapters.base import Ask, Endpoint, Usage
 from tests.adapters.answers import bodies
 from tests.adapters.answers.readers import chat_stream, chat_whole, cuts, payloads, without
@@ -266,3 +268,66 @@ class TestRead:
         told = gather(CHAT, streamed(body()), Usage(7, 8))
         assert told is not None
         assert orjson.loads(told)["usage"]["prompt_tokens"] == 3
+
+
+_WORDS = st.text(min_size=1)
+_MAYBE = st.none() | st.text()
+_USAGES = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.floats())
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "id": st.text(),
+            "object": st.just("chat.completion"),
+            "created": st.integers(0, 2**40),
+            "model": st.text(),
+            "choices": st.tuples(
+                st.fixed_dictionaries(
+                    {
+                        "index": st.just(0),
+                        "message": st.fixed_dictionaries(
+                            {"role": st.text(), "content": _WORDS},
+                            optional={"refusal": st.none(), "annotations": st.just([])},
+                        ),
+                        "finish_reason": st.sampled_from(["stop", "end", "STOP"]),
+                    },
+                    optional={"logprobs": st.none()},
+                )
+            ),
+        },
+        optional={"usage": _USAGES, "system_fingerprint": _MAYBE, "service_tier": _MAYBE},
+    )
+)
+def test_what_is_plain_can_be_given_and_read_again(answer: dict[str, Any]) -> None:
+    """It is not rehearsed when it is kept, so nothing of it may fail when somebody waits."""
+    body = orjson.dumps(answer)
+    assert is_plain(orjson.loads(body))
+    streamed = ask(Endpoint.CHAT, stream=True)._replace(wants_usage=True)
+    whole = gather(Endpoint.CHAT, b"".join(replay(streamed, body, 7)))
+    assert whole is not None
+    assert text_of(Endpoint.CHAT, whole) == answer["choices"][0]["message"]["content"]
+    assert orjson.loads(*replay(ask(Endpoint.CHAT), body, 7))["model"] == answer["model"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ((), {"x": 1}), ((), {"id": 5}), ((), {"usage": []}), ((), {"service_tier": {}}),
+        (("choices", 0), {"logprobs": {"content": []}}), (("choices", 0), {"odd": 1}),
+        (("choices", 0), {"finish_reason": None}),
+        (("choices", 0, "message"), {"tool_calls": [{}]}),
+        (("choices", 0, "message"), {"annotations": [{}]}),
+        (("choices", 0, "message"), {"content": None}),
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_is_rehearsed(place: tuple[Any, ...], value: dict[str, Any]) -> None:
+    message = {"role": "assistant", "content": "a"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    answer: Any = {"id": "a", "created": 1, "model": "m", "choices": [choice]}
+    assert is_plain(answer)
+    inner = answer
+    for step in place:
+        inner = inner[step]
+    inner.update(value)
+    assert not is_plain(answer)

@@ -21,8 +21,9 @@ async def test_health_does_not_tell_strangers_what_is_in_the_file(tmp_path: Path
         async with asyncio.timeout(20):
             while (error := (await said(gateway))["config"]["error"]) is None:
                 await asyncio.sleep(0.05)
-        assert error == (
-            "the file that was saved last is not in force: GET /api/v1/config and the log say why"
+        assert error.startswith("config.yaml:")
+        assert error.endswith(
+            ": models: the file is not in force, and GET /api/v1/config and the log say why"
         )
         told = await gateway.call("GET", "/api/v1/config")
         assert "no-such-provider" in told.json["error"]
