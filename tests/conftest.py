@@ -1,6 +1,6 @@
 """What every test shares."""
 
-import os
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,15 +16,18 @@ IMPATIENT = ("tests/chaos/", "tests/e2e/test_deployment.py", "tests/e2e/test_sha
 """What kills servers, or counts milliseconds: one after the other, were there ten processes."""
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: many tests wait for a clock or a process, so one more than there are cores."""
-    return (os.cpu_count() or 1) + 1
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n` a file's tests stay together, and so do all of those, in the order of the files.
 
+    xdist's own groups by mark do nothing with pytest 9.2, which made node ids anew.
+    """
+    from xdist.scheduler import LoadFileScheduling
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n` a file's tests stay together, and so do all of those."""
-    for item in items:
-        name = item.nodeid.partition("::")[0]
-        group = "impatient" if name.startswith(IMPATIENT) else name
-        item.add_marker(pytest.mark.xdist_group(group))
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "impatient" if file.startswith(IMPATIENT) else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)

@@ -272,7 +272,7 @@ class TestRead:
 
 _WORDS = st.text(min_size=1)
 _MAYBE = st.none() | st.text()
-_USAGES = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.floats())
+_USAGES = st.dictionaries(st.text(), st.none() | st.integers(0, 2**53) | st.text() | st.floats())
 
 
 @given(
