@@ -16,6 +16,17 @@ IMPATIENT = ("tests/chaos/", "tests/e2e/test_deployment.py", "tests/e2e/test_sha
 """What kills servers, or counts milliseconds: one after the other, were there ten processes."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They come in the middle: at the beginning `.ci/run` makes an environment beside the tests,
+    and at the end one worker would have them alone."""
+    impatient = [item for item in items if item.nodeid.startswith(IMPATIENT)]
+    others = [item for item in items if not item.nodeid.startswith(IMPATIENT)]
+    half = len(others) // 2
+    while 0 < half < len(others) and others[half].path == others[half - 1].path:
+        half += 1
+    items[:] = [*others[:half], *impatient, *others[half:]]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `-n` a file's tests stay together, and so do all of those, in the order of the files.
