@@ -134,7 +134,6 @@ class Api:
             if not operation.is_open:
                 principal = await self.caller(request, operation.roles)
             fault = fault_at(operation.path)
-            _check_path(request)
             _refuse_nul(request, fault)
             query = None
             if operation.query is not None:
@@ -169,7 +168,7 @@ def fault_at(path: str) -> Fault:
 def _refuse_nul(request: Request, fault: Fault) -> None:
     """PostgreSQL takes no NUL in a text, so there is nothing whose name has one."""
     if any("\0" in str(value) for value in request.path_params.values()):
-        raise NotFound("there is nothing at a path with NUL")
+        raise NotFound(f"there is nothing at {request.scope['path']!r}")
     for name, value in request.query_params.items():
         if "\0" in value:
             raise fault(f"{name!r}: must be a text without NUL", name)
@@ -180,12 +179,6 @@ async def _given(request: Request, operation: Operation) -> dict[str, Any]:
     if not raw.strip() and operation.body_may_miss:
         return {}
     return bodies.parse(raw)
-
-
-def _check_path(request: Request) -> None:
-    """No thing has an id with a NUL in it, and PostgreSQL refuses to look for one."""
-    if any("\0" in str(value) for value in request.path_params.values()):
-        raise NotFound(f"there is nothing at {request.scope['path']!r}")
 
 
 def _check_texts(given: Any, fault: Fault, field: str = "") -> None:
